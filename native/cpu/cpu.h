@@ -1,0 +1,148 @@
+// What the files of the CPU library share: the thread pool, weights in panels, quantized rows, and the table of kernels
+// that each instruction set fills.
+//
+// A panel holds 16 rows of a matrix side by side, so that one vector register holds one element (or one group of four)
+// of all 16: the same layout serves a single row of x (decoding, bound by memory) and many (prompts, bound by arithmetic).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "../ops.h"
+#include "formats.h"
+
+namespace cpu {
+
+struct Weight {
+  Layout layout;
+  int64_t matrices, N, D;  // leading dimensions folded into `matrices`
+  size_t panel_bytes, matrix_bytes;
+  uint8_t *data = nullptr;
+  mutable Weight *turned = nullptr;  // its matrices transposed, once somebody needed them
+  const uint8_t *panel(int64_t matrix, int64_t p) const { return data + matrix * matrix_bytes + p * panel_bytes; }
+  int64_t panels() const { return (N + lanes - 1) / lanes; }
+  bool quantized() const { return layout > Layout::bf16; }
+};
+
+// Panels of f32 are [D][16], of bf16 [D/2][16][2]; the integer formats are in formats.h.
+
+// Rows of activations as the integer kernels want them: a scale for each block, and sums for half blocks.
+struct Quantized {
+  int8_t *values;  // [T][D]
+  float *scales;   // [T][D / 32]
+  int32_t *sums;   // [T][D / 16]
+};
+
+struct Rows {
+  const float *x;        // [T][D]
+  const Quantized *q;    // null for float layouts
+  int64_t D;
+  const int32_t *index;  // row of each t, or null for t itself
+  int T;
+};
+
+// One instruction set's kernels. Each is a pure function of its arguments and touches only what it is told to.
+struct Kernels {
+  const char *name;
+  // y[t * stride + lane] for the first `width` lanes of a panel
+  void (*panel)(Layout layout, const uint8_t *panel, const Rows &rows, float *y, int64_t stride, int width);
+  void (*quantize)(const float *x, int64_t D, int8_t *values, float *scales, int32_t *sums);  // one row
+  void (*rms_norm)(const float *x, int64_t D, const float *gain, float eps, float *y);        // one row
+  void (*swiglu)(const float *gate, const float *up, int64_t count, float *y);
+  void (*add)(float *x, const float *y, int64_t count);
+  // s[j * s_stride + i] = q[j] . k[i], for `queries` rows of q and `count` rows of k, `D` wide
+  void (*scores)(const float *q, int64_t q_stride, int queries, const float *k, int64_t k_stride, int64_t D, int count,
+                 float *s, int64_t s_stride);
+  // o[j] += sum over i < counts[j] of p[j * p_stride + i] * v[i], `D` wide; p is 0 beyond a row's own count
+  void (*mix)(const float *p, int64_t p_stride, int queries, const float *v, int64_t v_stride, int64_t D, int count,
+              float *o, int64_t o_stride);
+  void (*widen_bf16)(const uint16_t *from, int64_t count, float *to);
+  void (*exp_sub)(float *s, int count, float max, float *sum);  // s = exp(s - max), its sum
+};
+
+extern const Kernels *const kernels_scalar, *const kernels_avx2, *const kernels_avx512;
+
+// Threads that run a body once for each index in [0, count): index i always does the same work, whichever thread has it,
+// so results do not depend on the number of threads.
+class Pool {
+ public:
+  Pool(int threads, bool pin);
+  ~Pool();
+  int threads() const { return count_; }
+  void run(int64_t count, const std::function<void(int64_t)> &body);
+
+ private:
+  struct State;
+  State *state_;
+  int count_;
+};
+
+// Memory that an operation needs while it runs, kept between calls.
+class Scratch {
+ public:
+  ~Scratch();
+  void *take(size_t bytes);  // 64-byte aligned, valid until reset
+  template <class Item>
+  Item *take(size_t count) { return static_cast<Item *>(take(count * sizeof(Item))); }
+  void reset() { rewind({0, 0}); }
+  struct Mark { size_t piece, used; };
+  Mark mark() const { return {piece_, used_}; }
+  void rewind(Mark to) { piece_ = to.piece, used_ = to.used; }
+
+ private:
+  struct Piece { uint8_t *memory; size_t size; };
+  std::vector<Piece> pieces_;
+  size_t piece_ = 0, used_ = 0;
+};
+
+struct Cache {
+  int layers, pages, page_size, latent, key;
+  bool half;  // bf16, else f32
+  uint8_t *data = nullptr;
+  int64_t width() const { return latent + key; }
+  size_t row_bytes() const { return width() * (half ? 2 : 4); }
+  uint8_t *row(int layer, int64_t slot) const {
+    return data + ((int64_t)layer * pages * page_size + slot) * row_bytes();
+  }
+};
+
+// cos and sin of position * frequency, kept for every position met so far.
+struct RopeTable {
+  std::vector<double> frequencies;
+  float factor = 0;
+  std::vector<float> values;  // [position][R / 2][cos, sin]
+};
+
+struct Library {
+  Library(int threads, bool pin) : pool(threads, pin) {}
+  Pool pool;
+  const Kernels *k = nullptr;
+  Scratch scratch;
+  RopeTable rope;
+  std::string error, description;
+};
+
+uint8_t *allocate(size_t bytes);  // 64-byte aligned, or null
+void release(void *memory);
+
+// weights.cc
+Weight *pack(Library &on, int dtype, int rank, const int64_t *shape, const void *data, const float *scales);
+void unpack_row(const Weight &w, int64_t matrix, int64_t row, float *out);
+
+// linear.cc: y[t][n] of one matrix; quantizes x if the layout wants it
+Quantized quantize_rows(Library &on, const float *x, int T, int64_t D);
+Quantized quantized_rows(Library &on, int T, int64_t D);  // room for them
+void quantize_row(Library &on, const float *x, int64_t t, int64_t D, const Quantized &q);
+void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix, float *y, int64_t stride);
+// Each head its own matrix: [T H D] -> [T H N]
+void head_linear(Library &on, const float *x, int T, const Weight &w, float *y);
+
+}  // namespace cpu
+
+struct latent : cpu::Library {
+  using cpu::Library::Library;
+};
+struct latent_weight : cpu::Weight {};
+struct latent_cache : cpu::Cache {};

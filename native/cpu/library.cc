@@ -1,0 +1,133 @@
+// Opening and closing, memory, and which instruction set is used.
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "cpu.h"
+
+namespace cpu {
+
+uint8_t *allocate(size_t bytes) {
+  constexpr size_t huge = 1 << 21;  // weights are walked through by the gigabyte: small pages would cost address look-ups
+  const size_t align = bytes >= 2 * huge ? huge : 64;
+  void *memory = std::aligned_alloc(align, (bytes + 64 + align - 1) / align * align);
+#ifdef __linux__
+  if (memory && align == huge) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+  return static_cast<uint8_t *>(memory);
+}
+
+void release(void *memory) { std::free(memory); }
+
+void *Scratch::take(size_t bytes) {
+  bytes = (bytes + 63) / 64 * 64;
+  while (piece_ < pieces_.size() && used_ + bytes > pieces_[piece_].size) piece_++, used_ = 0;
+  if (piece_ == pieces_.size()) {
+    const size_t size = bytes > (1 << 22) ? bytes : 1 << 22;
+    pieces_.push_back({allocate(size), size});
+    used_ = 0;
+  }
+  void *memory = pieces_[piece_].memory + used_;
+  used_ += bytes;
+  return memory;
+}
+
+Scratch::~Scratch() {
+  for (const Piece &piece : pieces_) release(piece.memory);
+}
+
+namespace {
+
+bool has_avx2() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return false;
+#endif
+}
+
+bool has_avx512() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
+#else
+  return false;
+#endif
+}
+
+const Kernels *choose(const std::string &features) {
+  if (features == "scalar") return kernels_scalar;
+  if (features == "avx2") return has_avx2() ? kernels_avx2 : nullptr;
+  if (features == "avx512") return has_avx512() ? kernels_avx512 : nullptr;
+  if (!features.empty()) return nullptr;
+  return has_avx512() ? kernels_avx512 : has_avx2() ? kernels_avx2 : kernels_scalar;
+}
+
+}  // namespace
+}  // namespace cpu
+
+int latent_abi(void) { return LATENT_ABI; }
+
+latent *latent_open(int threads, const char *features, int pin) {
+  const cpu::Kernels *kernels = cpu::choose(features ? features : "");
+  if (!kernels) return nullptr;
+  const int cores = (int)std::thread::hardware_concurrency();
+  const int count = threads <= 0 || threads > cores ? cores : threads;
+  auto *on = new latent(count > 0 ? count : 1, pin != 0);
+  on->k = kernels;
+  on->description = std::string("kernels: ") + kernels->name + "\nthreads: " + std::to_string(on->pool.threads()) +
+                    "\navx2: " + (cpu::has_avx2() ? "yes" : "no") + "\navx512 with vnni: " + (cpu::has_avx512() ? "yes" : "no");
+  return on;
+}
+
+void latent_close(latent *on) { delete on; }
+const char *latent_error(const latent *on) { return on->error.c_str(); }
+const char *latent_describe(const latent *on) { return on->description.c_str(); }
+
+void *latent_alloc(latent *, size_t bytes) { return cpu::allocate(bytes); }
+void latent_free(latent *, void *memory) { cpu::release(memory); }
+
+int latent_write(latent *, void *to, const void *host, size_t bytes) {
+  memcpy(to, host, bytes);
+  return 0;
+}
+
+int latent_read(latent *, const void *from, void *host, size_t bytes) {
+  memcpy(host, from, bytes);
+  return 0;
+}
+
+latent_weight *latent_upload(latent *on, int dtype, int rank, const int64_t *shape, const void *data, const float *scales) {
+  return static_cast<latent_weight *>(cpu::pack(*on, dtype, rank, shape, data, scales));
+}
+
+void latent_release(latent *on, latent_weight *weight) {
+  if (!weight) return;
+  latent_release(on, static_cast<latent_weight *>(weight->turned));
+  cpu::release(weight->data);
+  delete weight;
+}
+
+latent_cache *latent_cache_open(latent *on, int layers, int pages, int page_size, int latent_width, int key_width, int dtype) {
+  if (dtype != LATENT_F32 && dtype != LATENT_BF16) {
+    on->error = "latents are kept as f32 or bf16";
+    return nullptr;
+  }
+  auto *cache = new latent_cache;
+  static_cast<cpu::Cache &>(*cache) = {layers, pages, page_size, latent_width, key_width, dtype == LATENT_BF16, nullptr};
+  const size_t bytes = (size_t)layers * pages * page_size * cache->row_bytes();
+  cache->data = cpu::allocate(bytes);
+  if (cache->data) return cache;
+  on->error = "no memory for a latent cache of " + std::to_string(bytes) + " bytes";
+  delete cache;
+  return nullptr;
+}
+
+void latent_cache_close(latent *, latent_cache *cache) {
+  if (!cache) return;
+  cpu::release(cache->data);
+  delete cache;
+}

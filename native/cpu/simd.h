@@ -1,0 +1,133 @@
+// Vectors of 16 floats, as GCC vector types: the compiler splits them where registers are narrower. Only what has no
+// such form (the integer dot product, half floats) is written apart for each instruction set. Included by kernels.cc,
+// which is compiled once for each; everything here is local to it.
+#pragma once
+#include <cmath>
+#include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "formats.h"
+
+namespace cpu {
+namespace {
+
+typedef float f32x16 __attribute__((vector_size(64), aligned(4)));
+typedef int32_t i32x16 __attribute__((vector_size(64), aligned(4)));
+typedef uint32_t u32x16 __attribute__((vector_size(64), aligned(4)));
+typedef uint8_t u8x64 __attribute__((vector_size(64), aligned(1)));
+
+template <class V> inline V load(const void *from) { V v; memcpy(&v, from, sizeof v); return v; }
+template <class V> inline void store(void *to, V v) { memcpy(to, &v, sizeof v); }
+inline f32x16 splat(float x) { return x - f32x16{}; }
+inline f32x16 to_float(i32x16 v) { return __builtin_convertvector(v, f32x16); }
+inline f32x16 as_float(u32x16 v) { f32x16 f; memcpy(&f, &v, sizeof f); return f; }
+
+inline float sum(f32x16 v) {
+  float s[16];
+  store(s, v);
+  float t[4];
+  for (int i = 0; i < 4; i++) t[i] = (s[i] + s[i + 4]) + (s[i + 8] + s[i + 12]);
+  return (t[0] + t[1]) + (t[2] + t[3]);
+}
+
+inline f32x16 halves(const uint8_t *from) {  // 16 f16 -> f32
+#if defined(__AVX512F__)
+  return (f32x16)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256((const __m256i *)from));  // the plain one warns in g++ 12
+#elif defined(__F16C__)
+  f32x16 v;
+  __m256 low = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+  __m256 high = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + 16)));
+  memcpy(&v, &low, 32);
+  memcpy((char *)&v + 32, &high, 32);
+  return v;
+#else
+  float out[16];
+  for (int i = 0; i < 16; i++) {
+    uint16_t h;
+    memcpy(&h, from + 2 * i, 2);
+    uint32_t exponent = (h >> 10) & 31, fraction = h & 1023;
+    float m = exponent == 0 ? fraction * 0x1p-24f : std::ldexp((float)(1024 + fraction), (int)exponent - 25);
+    if (exponent == 31) m = fraction ? NAN : INFINITY;
+    out[i] = h & 0x8000 ? -m : m;
+  }
+  return load<f32x16>(out);
+#endif
+}
+
+// acc[lane] += sum over 4 of w[lane][j] * x[j]: unsigned weights, signed activations
+inline i32x16 dot4(i32x16 acc, u8x64 w, const int8_t *x) {
+#if defined(__AVX512VNNI__)
+  int four;
+  memcpy(&four, x, 4);
+  return (i32x16)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(four));
+#elif defined(__AVX2__)
+  int four;
+  memcpy(&four, x, 4);
+  const __m256i xs = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));  // 16-bit products: 255 * 127 * 2 does not fit 16
+  __m256i quarter[4];
+  for (int i = 0; i < 4; i++) {
+    __m128i bytes;
+    memcpy(&bytes, (const char *)&w + 16 * i, 16);
+    quarter[i] = _mm256_madd_epi16(_mm256_cvtepu8_epi16(bytes), xs);  // 4 lanes as pairs
+  }
+  i32x16 out;
+  for (int i = 0; i < 2; i++) {  // hadd works within halves of a register; the permutation puts lanes back in order
+    __m256i s = _mm256_permute4x64_epi64(_mm256_hadd_epi32(quarter[2 * i], quarter[2 * i + 1]), 0xd8);
+    memcpy((char *)&out + 32 * i, &s, 32);
+  }
+  return acc + out;
+#else
+  for (int lane = 0; lane < lanes; lane++) {
+    for (int j = 0; j < 4; j++) acc[lane] += (int)w[lane * 4 + j] * x[j];
+  }
+  return acc;
+#endif
+}
+
+inline float largest(f32x16 v) {
+  float s[16], m = 0;
+  store(s, v);
+  for (int i = 0; i < 16; i++) m = s[i] > m ? s[i] : m;
+  return m;
+}
+
+// Adding 1.5 * 2^23 leaves the nearest integer (ties to even) in a float's low bits.
+inline i32x16 nearest(f32x16 v) {
+  const f32x16 shifted = v + 12582912.f;
+  i32x16 bits;
+  memcpy(&bits, &shifted, sizeof bits);
+  return bits - 0x4b400000;
+}
+
+inline f32x16 partial(const float *from, int64_t left) {  // fewer than 16 left: the rest are zeros
+  f32x16 v = {};
+  memcpy(&v, from, left * 4);
+  return v;
+}
+
+// exp by splitting off powers of two and a degree-6 polynomial (Cephes' coefficients); relative error about 2e-7.
+inline f32x16 exp16(f32x16 x) {
+  x = x < splat(-87.f) ? splat(-87.f) : x;
+  x = x > splat(88.f) ? splat(88.f) : x;
+  const f32x16 shifted = x * 1.44269504088896341f + 12582912.f;  // 1.5 * 2^23: the sum's low bits are the nearest integer
+  const f32x16 n = shifted - 12582912.f;
+  f32x16 r = x - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  f32x16 p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.f;
+  i32x16 e = __builtin_convertvector(n, i32x16);
+  e = (e + 127) << 23;
+  f32x16 power;
+  memcpy(&power, &e, sizeof power);
+  return p * power;
+}
+
+}  // namespace
+}  // namespace cpu

@@ -1,0 +1,168 @@
+// A checkpoint: names to bytes, whatever the files. The contract, and opening one from a folder or a GGUF file.
+// Knows no model: which tensors there should be, and of which shapes, is the loader's business.
+import { closeSync, existsSync, openSync } from 'node:fs'
+import { join } from 'node:path'
+import type { DType } from '../tensor/dtype.ts'
+import { CheckpointError } from '../tensor/error.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { readFully, readText } from './files.ts'
+import { isGguf, listGguf, readGgufJson } from './gguf.ts'
+import type { Header } from './header.ts'
+import { parseObject } from './json.ts'
+import { readHeader } from './safetensors.ts'
+import { pairScales } from './scales.ts'
+import { findShards, indexProblems } from './shards.ts'
+
+export interface TensorInfo {
+  readonly name: string
+  readonly dtype: DType
+  readonly shape: readonly number[]
+  /** The file, relative to the checkpoint's directory. */
+  readonly file: string
+  /** Byte range in the file. */
+  readonly start: number
+  readonly end: number
+  /** Where the block scales of an fp8 matrix are. */
+  readonly scales?: TensorInfo
+}
+
+export interface Checkpoint {
+  readonly path: string
+  /** Scales of fp8 matrices are not listed: they come with their matrix. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>
+  /** A fresh host tensor with its scales, read by range. */
+  read(name: string): Tensor
+  /**
+   * The same bytes into a piece of a larger buffer; `target` is exactly as long as the tensor. Scales are read apart,
+   * by `tensors.get(name).scales.name`.
+   */
+  readInto(name: string, target: Uint8Array): void
+  close(): void
+}
+
+/**
+ * Opens model.safetensors, model.safetensors.index.json and its shards, or the only *.safetensors of a folder; or a GGUF
+ * file, of a model in several parts any one of them.
+ */
+export function openCheckpoint(directory: string): Checkpoint {
+  if (isGguf(directory)) {
+    const { folder, tensors } = listGguf(directory)
+    return reader(directory, tensors, folder)
+  }
+  const shards = findShards(directory)
+  const problems = [...shards.problems]
+  const headers = new Map<string, Header>()
+  for (const file of shards.files) {
+    const header = readHeader(join(directory, file))
+    if (typeof header === 'string') problems.push(`${file}: ${header}`)
+    else {
+      headers.set(file, header)
+      problems.push(...header.problems.map((problem) => `${file}: ${problem}`))
+    }
+  }
+  problems.push(...indexProblems(shards, headers))
+  const whole = headers.size === shards.files.length
+  const declared = (name: string): boolean =>
+    !whole || [...headers.values()].some((header) => header.names.has(name))
+  const tensors = pairScales(merge(headers), declared, problems)
+  if (problems.length > 0) {
+    const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`
+    throw new CheckpointError(`cannot open the checkpoint in ${directory}: ${count}`, problems)
+  }
+  return reader(directory, tensors)
+}
+
+function merge(headers: ReadonlyMap<string, Header>): Map<string, TensorInfo> {
+  const all = new Map<string, TensorInfo>()
+  for (const [file, header] of headers) {
+    for (const entry of header.entries) all.set(entry.name, { ...entry, file })
+  }
+  return all
+}
+
+function reader(path: string, tensors: ReadonlyMap<string, TensorInfo>, folder = path): Checkpoint {
+  const files = openFiles(folder)
+  const byName = new Map<string, TensorInfo>()
+  for (const info of tensors.values()) {
+    byName.set(info.name, info)
+    if (info.scales !== undefined) byName.set(info.scales.name, info.scales)
+  }
+
+  function find(name: string): TensorInfo {
+    const info = byName.get(name)
+    if (info === undefined) throw new CheckpointError(`the checkpoint in ${path} has no tensor '${name}'`)
+    return info
+  }
+
+  function read(info: TensorInfo): Tensor {
+    // a buffer of its own, so that typed views of the data are aligned
+    const data = new Uint8Array(new ArrayBuffer(info.end - info.start))
+    files.fill(info, data)
+    const { dtype, shape, scales } = info
+    return scales === undefined ? { dtype, shape, data } : { dtype, shape, data, scales: read(scales) }
+  }
+
+  function readInto(name: string, target: Uint8Array): void {
+    const info = find(name)
+    const length = info.end - info.start
+    if (target.length !== length) {
+      const given = `the target ${target.length}`
+      throw new CheckpointError(`'${name}' in ${info.file} is ${length} bytes long, ${given}`)
+    }
+    files.fill(info, target)
+  }
+
+  return { path, tensors, read: (name) => read(find(name)), readInto, close: files.close }
+}
+
+/** The files that were read from so far, kept open until the checkpoint is closed. */
+function openFiles(path: string) {
+  const open = new Map<string, number>()
+  let closed = false
+
+  function descriptor(file: string): number {
+    const known = open.get(file)
+    if (known !== undefined) return known
+    const fd = openSync(join(path, file), 'r')
+    open.set(file, fd)
+    return fd
+  }
+
+  function fill(info: TensorInfo, target: Uint8Array): void {
+    const failed = `cannot read '${info.name}' from ${info.file}`
+    if (closed) throw new CheckpointError(`${failed}: the checkpoint is closed`)
+    let got: number
+    try {
+      got = readFully(descriptor(info.file), target, info.start)
+    } catch (error) {
+      throw new CheckpointError(`${failed}: ${(error as Error).message}`)
+    }
+    if (got === target.length) return
+    throw new CheckpointError(
+      `${failed}: the file was cut short since it was opened (${got} of ${target.length} bytes)`,
+    )
+  }
+
+  function close(): void {
+    closed = true
+    for (const fd of open.values()) closeSync(fd)
+    open.clear()
+  }
+
+  return { fill, close }
+}
+
+/**
+ * The object in a JSON file beside the weights (config.json, ...), or null when there is no such file. The metadata of a
+ * GGUF file answers for the files that it was made from.
+ */
+export function readConfigFile(directory: string, name: string): Record<string, unknown> | null {
+  if (isGguf(directory)) return readGgufJson(directory, name)
+  const path = join(directory, name)
+  if (!existsSync(path)) return null
+  const file = readText(path)
+  if (typeof file === 'string') throw new CheckpointError(`${path} ${file}`)
+  const value = parseObject(file.text)
+  if (typeof value === 'string') throw new CheckpointError(`${path} ${value}`)
+  return value
+}
