@@ -69,7 +69,8 @@ export function onTerminal(
   steps: readonly (readonly [RegExp, string])[],
 ): Promise<{ readonly code: number | null; readonly shown: string }> {
   const quoted = [process.execPath, program, ...args].map((word) => `'${word}'`).join(' ')
-  const child = spawn('script', ['-qefc', quoted, '/dev/null'], { cwd: root, env: environment() })
+  // `exec`: a shell that stays would take the Ctrl-C for itself too, and leave with 130 in the program's place
+  const child = spawn('script', ['-qefc', `exec ${quoted}`, '/dev/null'], { cwd: root, env: environment() })
   let shown = ''
   let from = 0
   let step = 0
