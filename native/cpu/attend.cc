@@ -103,19 +103,12 @@ void expand(Library &on, const Cache &cache, const float *past, int n, const Wei
   const int64_t H = keys.matrices, A = keys.N, B = values.N, C = cache.latent, R = cache.key, W = cache.width();
   auto *latents = on.scratch.take<float>((size_t)n * C);
   for (int i = 0; i < n; i++) memcpy(latents + i * C, past + i * W, C * 4);
-  Quantized q{};
-  if (keys.quantized() || values.quantized()) q = quantize_rows(on, latents, n, C);
-  const Rows rows{latents, &q, C, nullptr, n};
-  const auto project = [&](const Weight &w, int64_t h, float *out, int64_t stride) {
-    for (int64_t p = 0; p < w.panels(); p++) {
-      const int width = (int)(w.N - p * lanes < lanes ? w.N - p * lanes : lanes);
-      on.k->panel(w.layout, w.panel(h, p), rows, out + p * lanes, stride, width);
-    }
-  };
+  const Strips x_keys = pack_strips(on, keys.layout, latents, n, C);
+  const Strips x_values = keys.quantized() == values.quantized() ? x_keys : pack_strips(on, values.layout, latents, n, C);
   on.pool.run(H, [&](int64_t h) {
-    project(keys, h, k + h * n * (A + R), A + R);
+    multiply(on, keys, h, x_keys, 0, keys.panels(), k + h * n * (A + R), A + R);
     for (int i = 0; i < n; i++) memcpy(k + (h * n + i) * (A + R) + A, past + i * W + C, R * 4);
-    project(values, h, v + h * n * B, B);
+    multiply(on, values, h, x_values, 0, values.panels(), v + h * n * B, B);
   });
 }
 

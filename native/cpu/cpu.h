@@ -28,27 +28,35 @@ struct Weight {
 
 // Panels of f32 are [D][16], of bf16 [D/2][16][2]; the integer formats are in formats.h.
 
-// Rows of activations as the integer kernels want them: a scale for each block, and sums for half blocks.
-struct Quantized {
-  int8_t *values;  // [T][D]
-  float *scales;   // [T][D / 32]
-  int32_t *sums;   // [T][D / 16]
+// Rows of activations as the kernels read them, in strips of a few (12 where there are 32 registers, else 4) whose
+// numbers stand side by side: one address serves all of them. Integer layouts of weights take blocks of
+//   values i8 [n][32], scales f32 [n], scale * total f32 [n], totals i32 [n], sums of the halves i32 [2][n]
+// and float layouts f32 [D][n]. A last strip of odd length is padded with zeros.
+constexpr int strip_most = 12;
+constexpr int strip_block = block + 5 * 4;  // bytes of a block a row
+
+struct Strip {
+  const uint8_t *data;
+  int first, rows, padded;
 };
 
-struct Rows {
-  const float *x;        // [T][D]
-  const Quantized *q;    // null for float layouts
-  int64_t D;
-  const int32_t *index;  // row of each t, or null for t itself
-  int T;
+struct Strips {
+  const uint8_t *data;
+  size_t row_bytes;
+  int T, each;  // rows in all and of a full strip
+  int count() const { return (T + each - 1) / each; }
+  Strip at(int s) const;
 };
 
 // One instruction set's kernels. Each is a pure function of its arguments and touches only what it is told to.
 struct Kernels {
   const char *name;
-  // y[t * stride + lane] for the first `width` lanes of a panel
-  void (*panel)(Layout layout, const uint8_t *panel, const Rows &rows, float *y, int64_t stride, int width);
-  void (*quantize)(const float *x, int64_t D, int8_t *values, float *scales, int32_t *sums);  // one row
+  int strip;  // rows of a full strip
+  // y[t * stride + lane] for the rows of a strip and the first `width` lanes of a panel
+  void (*multiply)(Layout layout, const uint8_t *panel, const Strip &strip, int64_t D, float *y, int64_t stride, int width);
+  // rows x[0] .. x[rows - 1] as a strip of n
+  void (*pack_integers)(const float *const *x, int64_t D, int rows, int n, uint8_t *strip);
+  void (*pack_floats)(const float *const *x, int64_t D, int rows, int n, uint8_t *strip);
   void (*rms_norm)(const float *x, int64_t D, const float *gain, float eps, float *y);        // one row
   void (*swiglu)(const float *gate, const float *up, int64_t count, float *y);
   void (*add)(float *x, const float *y, int64_t count);
@@ -131,10 +139,14 @@ void release(void *memory);
 Weight *pack(Library &on, int dtype, int rank, const int64_t *shape, const void *data, const float *scales);
 void unpack_row(const Weight &w, int64_t matrix, int64_t row, float *out);
 
-// linear.cc: y[t][n] of one matrix; quantizes x if the layout wants it
-Quantized quantize_rows(Library &on, const float *x, int T, int64_t D);
-Quantized quantized_rows(Library &on, int T, int64_t D);  // room for them
-void quantize_row(Library &on, const float *x, int64_t t, int64_t D, const Quantized &q);
+// linear.cc
+// What kernels of `layout` read, for rows x + row(t) of length D; row(t) null: t itself.
+Strips room_for_strips(Library &on, Layout layout, int T, int64_t D);
+void pack_strip(const Library &on, Layout layout, const Strips &strips, int s, const float *const *x, int64_t D);
+Strips pack_strips(Library &on, Layout layout, const float *x, int T, int64_t D);
+// Panels [from, to) of one matrix against all strips: y[t][n]
+void multiply(const Library &on, const Weight &w, int64_t matrix, const Strips &x, int64_t from, int64_t to, float *y,
+              int64_t stride);
 void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix, float *y, int64_t stride);
 // Each head its own matrix: [T H D] -> [T H N]
 void head_linear(Library &on, const float *x, int T, const Weight &w, float *y);

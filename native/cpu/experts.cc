@@ -1,6 +1,6 @@
 // The routed experts of a layer, grouped: each expert's weights are read once a step, whatever the number of its tokens.
 //
-//   order   visits (t, k) sorted by expert           [T K]
+//   strips  rows of x, gathered in order of expert   [T K, D]
 //   inner   silu(gate x) * up x, a row a visit       [T K, F]
 //   outer   down inner, a row a visit                [T K, D]
 //   y       sum over k of weight * outer, k in order [T, D]
@@ -33,30 +33,36 @@ std::vector<Group> group(const int32_t *experts, int visits, int64_t E, int32_t 
   return groups;
 }
 
+// The rows of every group as strips of their own; `ready` is called with the visits of a strip before it is packed.
+template <class Ready>
+std::vector<Strips> pack_groups(Library &on, Layout layout, const std::vector<Group> &groups, const float *x,
+                                const int32_t *token, int64_t D, const Ready &ready) {
+  std::vector<Strips> packed;
+  std::vector<std::pair<int, int>> tasks;  // group, strip
+  for (const Group &g : groups) {
+    packed.push_back(room_for_strips(on, layout, g.count, D));
+    for (int s = 0; s < packed.back().count(); s++) tasks.push_back({(int)packed.size() - 1, s});
+  }
+  on.pool.run((int64_t)tasks.size(), [&](int64_t task) {
+    const auto [which, s] = tasks[task];
+    const Strip strip = packed[which].at(s);
+    const float *rows[strip_most];
+    for (int t = 0; t < strip.rows; t++) {
+      const int visit = groups[which].first + strip.first + t;
+      ready(visit);
+      rows[t] = x + (int64_t)(token ? token[visit] : visit) * D;
+    }
+    pack_strip(on, layout, packed[which], s, rows, D);
+  });
+  return packed;
+}
+
 // One matrix of every visited expert.
 struct Product {
   const Weight *w;
-  const float *x;
-  const Quantized *q;
-  const int32_t *token;  // row of x for each visit; null where x has a row for each visit, in their order
-  float *out;            // [visits, N]
+  const std::vector<Strips> *x;  // a group each
+  float *out;                    // [visits, N]
 };
-
-void multiply(const Library &on, const Product &a, const Group &g, int64_t p) {
-  const Weight &w = *a.w;
-  Rows rows{a.x, a.q, w.D, a.token ? a.token + g.first : nullptr, g.count};
-  Quantized own{};
-  if (!a.token) {  // start at the group's first row
-    const int64_t blocks = w.D / block;
-    rows.x = a.x + (int64_t)g.first * w.D;
-    if (w.quantized()) {
-      own = {a.q->values + g.first * w.D, a.q->scales + g.first * blocks, a.q->sums + g.first * blocks * 2};
-      rows.q = &own;
-    }
-  }
-  const int width = (int)std::min<int64_t>(lanes, w.N - p * lanes);
-  on.k->panel(w.layout, w.panel(g.expert, p), rows, a.out + (int64_t)g.first * w.N + p * lanes, w.N, width);
-}
 
 // Products whose inputs are all there, together: (matrix, expert, stretch of panels) is a task.
 void each_expert(Library &on, const std::vector<Group> &groups, const std::vector<Product> &products) {
@@ -66,8 +72,10 @@ void each_expert(Library &on, const std::vector<Group> &groups, const std::vecto
   on.pool.run(given * parts, [&](int64_t task) {
     const int64_t part = task % parts, which = task / parts;
     const Product &product = products[which % products.size()];
-    const Group &g = groups[which / products.size()];
-    for (int64_t p = panels * part / parts; p < panels * (part + 1) / parts; p++) multiply(on, product, g, p);
+    const size_t at = which / products.size();
+    const Group &g = groups[at];
+    multiply(on, *product.w, g.expert, (*product.x)[at], panels * part / parts, panels * (part + 1) / parts,
+             product.out + g.first * product.w->N, product.w->N);
   });
 }
 
@@ -91,15 +99,14 @@ int latent_experts(latent *on, const float *x, int T, const int32_t *experts, co
   auto *inner = on->scratch.take<float>((size_t)visits * F), *lift = on->scratch.take<float>((size_t)visits * F);
   auto *outer = on->scratch.take<float>((size_t)visits * D);
 
-  Quantized q{};
-  if (gate->quantized() || up->quantized()) q = quantize_rows(*on, x, T, D);
-  each_expert(*on, groups, {{gate, x, &q, token, inner}, {up, x, &q, token, lift}});
-  Quantized q2 = down->quantized() ? quantized_rows(*on, visits, F) : Quantized{};
-  on->pool.run(visits, [&](int64_t v) {
-    on->k->swiglu(inner + v * F, lift + v * F, F, inner + v * F);
-    if (down->quantized()) quantize_row(*on, inner, v, F, q2);
-  });
-  each_expert(*on, groups, {{down, inner, &q2, nullptr, outer}});
+  const auto nothing = [](int) {};
+  const auto x_gate = pack_groups(*on, gate->layout, groups, x, token, D, nothing);
+  const bool alike = gate->quantized() == up->quantized();
+  const auto x_up = alike ? x_gate : pack_groups(*on, up->layout, groups, x, token, D, nothing);
+  each_expert(*on, groups, {{gate, &x_gate, inner}, {up, &x_up, lift}});
+  const auto activate = [&](int64_t v) { on->k->swiglu(inner + v * F, lift + v * F, F, inner + v * F); };
+  const auto x_down = pack_groups(*on, down->layout, groups, inner, nullptr, F, activate);
+  each_expert(*on, groups, {{down, &x_down, outer}});
   on->pool.run(T, [&](int64_t t) {
     float *out = y + t * D;
     memset(out, 0, D * 4);

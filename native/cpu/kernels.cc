@@ -43,123 +43,137 @@ inline u8x64 group_of(const uint8_t *at, int g) {
   return f.levels ? levels(codes) : codes;
 }
 
+inline i32x16 splat_int(const int32_t *from) { return *from - i32x16{}; }
+
 // 16 rows of weights against NT rows of x. Codes are unsigned, the value is scale * (code - zero) + min, so the true sum
 // is the unsigned one less zero * (sum of x), which is where the accumulators start, plus min * (sum of x).
 template <Layout layout, int NT>
-inline void quantized_tile(const uint8_t *panel, const Quantized &q, int64_t D, const int64_t *rows, float *const *y, int width) {
+inline void quantized_tile(const uint8_t *panel, const uint8_t *strip, int64_t D, f32x16 *out) {
   constexpr Form f = form(layout);
   constexpr int subs = block / f.sub;
-  const int64_t blocks = D / block;
-  const int8_t *x[NT];
-  for (int t = 0; t < NT; t++) x[t] = q.values + rows[t] * D;
-  f32x16 out[NT] = {}, d = {}, least = {};
-  for (int64_t b = 0; b < blocks; b++) {
+  constexpr Codes codes = f.bytes || f.levels ? Codes::wide : Codes::small;
+  constexpr int zero = codes == Codes::wide && !unsigned_only ? f.zero - 128 : f.zero;
+  f32x16 d = {}, least = {};
+  for (int64_t b = 0; b < D / block; b++, strip += NT * strip_block) {
     if (f.super && b % 8 == 0) {
       d = halves(panel);
       if (f.min) least = halves(panel + 32);
       panel += head_bytes(f);
     }
+    const auto *x = (const int8_t *)strip;
+    const auto *xs = (const float *)(strip + NT * block), *weighted = xs + NT;
+    const auto *totals = (const int32_t *)(weighted + NT), *half = totals + NT;
     const uint8_t *scales = panel + code_bytes(f) + top_bytes(f);
     for (int s = 0; s < subs; s++) {
       const f32x16 scale = f.super ? d * signed_bytes(scales + s * lanes) : halves(scales);
-      f32x16 min = {};
-      if (f.min) min = f.super ? -least * plain_bytes(scales + (subs + s) * lanes) : halves(scales + lanes * 2);
       i32x16 acc[NT];
-      int32_t total[NT];
-      for (int t = 0; t < NT; t++) {
-        const int32_t *sums = q.sums + (rows[t] * blocks + b) * 2;
-        total[t] = subs == 2 ? sums[s] : sums[0] + sums[1];
-        acc[t] = -f.zero * total[t] - i32x16{};
-      }
+#pragma GCC unroll 12
+      for (int t = 0; t < NT; t++) acc[t] = zero ? splat_int(subs == 2 ? half + s * NT + t : totals + t) * -zero : i32x16{};
 #pragma GCC unroll 8
       for (int g = s * 8 / subs; g < (s + 1) * 8 / subs; g++) {
-        const u8x64 w = group_of<layout>(panel, g);
-        for (int t = 0; t < NT; t++) acc[t] = dot4(acc[t], w, x[t] + b * block + g * 4);
+        u8x64 w = group_of<layout>(panel, g);
+        if (codes == Codes::wide && !unsigned_only) w ^= 128;
+#pragma GCC unroll 12
+        for (int t = 0; t < NT; t++) acc[t] = dot4<codes>(acc[t], w, x + t * block + g * 4);
       }
-      for (int t = 0; t < NT; t++) {
-        const float xs = q.scales[rows[t] * blocks + b];
-        out[t] += to_float(acc[t]) * (scale * xs);
-        if (f.min) out[t] += min * (xs * total[t]);
+#pragma GCC unroll 12
+      for (int t = 0; t < NT; t++) out[t] += to_float(acc[t]) * (scale * xs[t]);
+      if (f.min) {
+        const f32x16 min = f.super ? -least * plain_bytes(scales + (subs + s) * lanes) : halves(scales + lanes * 2);
+#pragma GCC unroll 12
+        for (int t = 0; t < NT; t++) out[t] += min * (subs == 2 ? xs[t] * (float)half[s * NT + t] : weighted[t]);
       }
     }
     panel += block_bytes(f);
   }
-  for (int t = 0; t < NT; t++) memcpy(y[t], &out[t], width * 4);
 }
 
 // One pair (bf16) or one element (f32) of 16 rows at a time; products and sums in f32.
 template <int NT, bool half>
-inline void float_tile(const uint8_t *panel, const float *x, int64_t D, const int64_t *rows, float *const *y, int width) {
-  const float *from[NT];
-  for (int t = 0; t < NT; t++) from[t] = x + rows[t] * D;
-  f32x16 out[NT] = {};
-  if (half) {
-    for (int64_t d = 0; d + 1 < D; d += 2, panel += 64) {
-      const u32x16 pair = load<u32x16>(panel);
-      const f32x16 even = as_float(pair << 16), odd = as_float(pair & 0xffff0000u);
-      for (int t = 0; t < NT; t++) out[t] += even * from[t][d];
-      for (int t = 0; t < NT; t++) out[t] += odd * from[t][d + 1];
-    }
-    if (D % 2) {
-      const f32x16 even = as_float(load<u32x16>(panel) << 16);
-      for (int t = 0; t < NT; t++) out[t] += even * from[t][D - 1];
-    }
-  } else {
-    for (int64_t d = 0; d < D; d++, panel += 64) {
-      const f32x16 w = load<f32x16>(panel);
-      for (int t = 0; t < NT; t++) out[t] += w * from[t][d];
-    }
+inline void float_tile(const uint8_t *panel, const float *x, int64_t D, f32x16 *out) {
+  for (int64_t d = 0; d + 1 < D; d += 2, x += 2 * NT, panel += half ? 64 : 128) {
+    const u32x16 pair = load<u32x16>(panel);
+    const f32x16 even = half ? as_float(pair << 16) : load<f32x16>(panel);
+    const f32x16 odd = half ? as_float(pair & 0xffff0000u) : load<f32x16>(panel + 64);
+#pragma GCC unroll 12
+    for (int t = 0; t < NT; t++) out[t] += even * x[t];
+#pragma GCC unroll 12
+    for (int t = 0; t < NT; t++) out[t] += odd * x[NT + t];
   }
-  for (int t = 0; t < NT; t++) memcpy(y[t], &out[t], width * 4);
+  if (D % 2) {
+    const f32x16 even = half ? as_float(load<u32x16>(panel) << 16) : load<f32x16>(panel);
+    for (int t = 0; t < NT; t++) out[t] += even * x[t];
+  }
 }
 
+// A row's sum is formed in the same order whatever the strip it lies in, so results do not depend on T.
 template <int NT>
-inline void tile(Layout layout, const uint8_t *panel, const Rows &r, int first, float *y, int64_t stride, int width) {
-  int64_t rows[NT];
-  float *to[NT];
-  for (int t = 0; t < NT; t++) {
-    rows[t] = r.index ? r.index[first + t] : first + t;
-    to[t] = y + (int64_t)(first + t) * stride;
-  }
+void tile(Layout layout, const uint8_t *panel, const uint8_t *strip, int64_t D, int rows, float *y, int64_t stride, int width) {
+  f32x16 out[NT] = {};
   switch (layout) {
 #define LATENT_CASE(name) \
-  case Layout::name: return quantized_tile<Layout::name, NT>(panel, *r.q, r.D, rows, to, width);
+  case Layout::name: quantized_tile<Layout::name, NT>(panel, strip, D, out); break;
     LATENT_CASE(q8_0) LATENT_CASE(q4_0) LATENT_CASE(q4_1) LATENT_CASE(q5_0) LATENT_CASE(q5_1) LATENT_CASE(iq4_nl)
     LATENT_CASE(q2_k) LATENT_CASE(q3_k) LATENT_CASE(q4_k) LATENT_CASE(q5_k) LATENT_CASE(q6_k) LATENT_CASE(iq4_xs)
 #undef LATENT_CASE
-    case Layout::bf16: return float_tile<NT, true>(panel, r.x, r.D, rows, to, width);
-    case Layout::f32: return float_tile<NT, false>(panel, r.x, r.D, rows, to, width);
+    case Layout::bf16: float_tile<NT, true>(panel, (const float *)strip, D, out); break;
+    case Layout::f32: float_tile<NT, false>(panel, (const float *)strip, D, out); break;
+  }
+  if (width == lanes) {
+#pragma GCC unroll 12
+    for (int t = 0; t < NT; t++) {
+      if (t < rows) store(y + t * stride, out[t]);
+    }
+    return;
+  }
+  for (int t = 0; t < rows; t++) memcpy(y + t * stride, &out[t], width * 4);
+}
+
+void multiply(Layout layout, const uint8_t *panel, const Strip &s, int64_t D, float *y, int64_t stride, int width) {
+  switch (s.padded) {
+#if defined(__AVX512F__)
+    case 12: return tile<12>(layout, panel, s.data, D, s.rows, y, stride, width);
+    case 8: return tile<8>(layout, panel, s.data, D, s.rows, y, stride, width);
+    case 6: return tile<6>(layout, panel, s.data, D, s.rows, y, stride, width);
+#endif
+    case 4: return tile<4>(layout, panel, s.data, D, s.rows, y, stride, width);
+    case 2: return tile<2>(layout, panel, s.data, D, s.rows, y, stride, width);
+    default: return tile<1>(layout, panel, s.data, D, s.rows, y, stride, width);
   }
 }
 
-// A row's sum is formed in the same order whatever the tile it falls in, so results do not depend on T.
-void panel(Layout layout, const uint8_t *p, const Rows &r, float *y, int64_t stride, int width) {
-  int t = 0;
-#if defined(__AVX512F__)
-  for (; t + 12 <= r.T; t += 12) tile<12>(layout, p, r, t, y, stride, width);
-#endif
-  for (; t + 4 <= r.T; t += 4) tile<4>(layout, p, r, t, y, stride, width);
-  for (; t < r.T; t++) tile<1>(layout, p, r, t, y, stride, width);
+// One block of one row, into row t of a strip of n rows.
+inline void quantize_block(const float *x, uint8_t *strip, int t, int n) {
+  f32x16 part[2], size[2];
+  for (int j = 0; j < 2; j++) {
+    part[j] = load<f32x16>(x + 16 * j);
+    size[j] = part[j] < 0.f ? -part[j] : part[j];
+  }
+  const float most = largest(size[0] > size[1] ? size[0] : size[1]);
+  const float inverse = most > 0 ? 127 / most : 0, scale = most / 127;
+  auto *values = (int8_t *)strip + t * block;
+  auto *xs = (float *)(strip + n * block), *weighted = xs + n;
+  auto *totals = (int32_t *)(weighted + n), *half = totals + n;
+  for (int j = 0; j < 2; j++) {
+    const i32x16 codes = nearest(part[j] * inverse);
+    store(values + 16 * j, __builtin_convertvector(codes, i8x16));
+    half[j * n + t] = sum(codes);
+  }
+  totals[t] = half[t] + half[n + t];
+  xs[t] = scale, weighted[t] = scale * (float)totals[t];
 }
 
-void quantize(const float *x, int64_t D, int8_t *values, float *scales, int32_t *sums) {
-  for (int64_t b = 0; b < D / block; b++, x += block, values += block) {
-    f32x16 half[2], size[2];
-    for (int j = 0; j < 2; j++) {
-      half[j] = load<f32x16>(x + 16 * j);
-      size[j] = half[j] < 0.f ? -half[j] : half[j];
-    }
-    const float most = largest(size[0] > size[1] ? size[0] : size[1]);
-    const float inverse = most > 0 ? 127 / most : 0;
-    scales[b] = most / 127;
-    for (int j = 0; j < 2; j++) {
-      const i32x16 codes = nearest(half[j] * inverse);
-      store(values + 16 * j, __builtin_convertvector(codes, i8x16));
-      int32_t c[16], total = 0;
-      store(c, codes);
-      for (int i = 0; i < 16; i++) total += c[i];
-      sums[2 * b + j] = total;
-    }
+void pack_integers(const float *const *x, int64_t D, int rows, int n, uint8_t *strip) {
+  if (rows < n) memset(strip, 0, (size_t)n * (D / block) * strip_block);
+  for (int64_t b = 0; b < D / block; b++, strip += n * strip_block) {
+    for (int t = 0; t < rows; t++) quantize_block(x[t] + b * block, strip, t, n);
+  }
+}
+
+void pack_floats(const float *const *x, int64_t D, int rows, int n, uint8_t *strip) {
+  auto *to = (float *)strip;
+  for (int t = 0; t < n; t++) {
+    for (int64_t d = 0; d < D; d++) to[d * n + t] = t < rows ? x[t][d] : 0;
   }
 }
 
@@ -291,7 +305,12 @@ void exp_sub(float *s, int count, float max, float *total) {
 #define NAME(isa) JOINED(isa)
 #define QUOTED(isa) #isa
 #define TEXT(isa) QUOTED(isa)
-static const Kernels table = {TEXT(LATENT_ISA), panel, quantize, rms_norm, swiglu, add, scores, mix, widen_bf16, exp_sub};
+#if defined(__AVX512F__)
+constexpr int widest = 12;
+#else
+constexpr int widest = 4;  // with 16 registers
+#endif
+static const Kernels table = {TEXT(LATENT_ISA), widest, multiply, pack_integers, pack_floats, rms_norm, swiglu, add, scores, mix, widen_bf16, exp_sub};
 extern const Kernels *const NAME(LATENT_ISA);
 const Kernels *const NAME(LATENT_ISA) = &table;
 

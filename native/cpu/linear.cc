@@ -1,55 +1,96 @@
-// Matrix products: y = x w^T. A task is a few panels of w against all rows of x: panels stay in the first cache while
-// the rows pass.
+// Matrix products: y = x w^T. A task is a few panels of w against all rows of x: a strip of x stays in the first cache
+// while those panels pass, and the panels in the second while the strips pass.
+#include <algorithm>
+
 #include "cpu.h"
 
 namespace cpu {
+namespace {
 
-Quantized quantized_rows(Library &on, int T, int64_t D) {
-  return {on.scratch.take<int8_t>((size_t)T * D), on.scratch.take<float>((size_t)T * (D / block)),
-          on.scratch.take<int32_t>((size_t)T * (D / block) * 2)};
+// The next size that kernels are compiled for.
+int padded(int rows) {
+  if (rows > 8) return strip_most;
+  if (rows > 6) return 8;
+  return rows > 4 ? 6 : rows > 2 ? 4 : rows;
 }
 
-void quantize_row(Library &on, const float *x, int64_t t, int64_t D, const Quantized &q) {
-  on.k->quantize(x + t * D, D, q.values + t * D, q.scales + t * (D / block), q.sums + t * (D / block) * 2);
+constexpr size_t second_cache = 1 << 18;  // bytes of panels that a task goes through together
+
+int64_t panels_together(const Weight &w) {
+  return std::max<int64_t>(1, (int64_t)(second_cache / w.panel_bytes));
 }
 
-Quantized quantize_rows(Library &on, const float *x, int T, int64_t D) {
-  const Quantized q = quantized_rows(on, T, D);
-  on.pool.run((T + 7) / 8, [&](int64_t part) {
-    for (int64_t t = part * 8; t < T && t < part * 8 + 8; t++) quantize_row(on, x, t, D, q);
+bool integers(Layout layout) { return layout > Layout::bf16; }
+
+}  // namespace
+
+Strip Strips::at(int s) const {
+  const int first = s * each, rows = std::min(each, T - first);
+  return {data + first * row_bytes, first, rows, padded(rows)};
+}
+
+Strips room_for_strips(Library &on, Layout layout, int T, int64_t D) {
+  const size_t row = integers(layout) ? (size_t)(D / block) * strip_block : (size_t)D * 4;
+  const int each = on.k->strip, full = T / each * each;
+  return {on.scratch.take<uint8_t>((full + padded(T - full)) * row), row, T, each};
+}
+
+void pack_strip(const Library &on, Layout layout, const Strips &strips, int s, const float *const *x, int64_t D) {
+  const Strip strip = strips.at(s);
+  const auto pack = integers(layout) ? on.k->pack_integers : on.k->pack_floats;
+  pack(x, D, strip.rows, strip.padded, const_cast<uint8_t *>(strip.data));
+}
+
+Strips pack_strips(Library &on, Layout layout, const float *x, int T, int64_t D) {
+  const Strips strips = room_for_strips(on, layout, T, D);
+  on.pool.run(strips.count(), [&](int64_t s) {
+    const float *rows[strip_most];
+    const Strip strip = strips.at((int)s);
+    for (int t = 0; t < strip.rows; t++) rows[t] = x + (int64_t)(strip.first + t) * D;
+    pack_strip(on, layout, strips, (int)s, rows, D);
   });
-  return q;
+  return strips;
+}
+
+void multiply(const Library &on, const Weight &w, int64_t matrix, const Strips &x, int64_t from, int64_t to, float *y,
+              int64_t stride) {
+  const int64_t together = panels_together(w);
+  for (int64_t first = from; first < to; first += together) {
+    const int64_t last = std::min(to, first + together);
+    for (int s = 0; s < x.count(); s++) {
+      const Strip strip = x.at(s);
+      for (int64_t p = first; p < last; p++) {
+        const int width = (int)std::min<int64_t>(lanes, w.N - p * lanes);
+        on.k->multiply(w.layout, w.panel(matrix, p), strip, w.D, y + strip.first * stride + p * lanes, stride, width);
+      }
+    }
+  }
 }
 
 void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix, float *y, int64_t stride) {
-  Quantized q{};
-  if (w.quantized()) q = quantize_rows(on, x, T, w.D);
-  const Rows rows{x, &q, w.D, nullptr, T};
+  const Strips strips = pack_strips(on, w.layout, x, T, w.D);
   const int64_t panels = w.panels(), each = panels / (8 * on.pool.threads()) + 1;
   on.pool.run((panels + each - 1) / each, [&](int64_t part) {
-    for (int64_t p = part * each; p < panels && p < (part + 1) * each; p++) {
-      const int width = (int)(w.N - p * lanes < lanes ? w.N - p * lanes : lanes);
-      on.k->panel(w.layout, w.panel(matrix, p), rows, y + p * lanes, stride, width);
-    }
+    multiply(on, w, matrix, strips, part * each, std::min(panels, (part + 1) * each), y, stride);
   });
 }
 
 void head_linear(Library &on, const float *x, int T, const Weight &w, float *y) {
   const int64_t H = w.matrices;
-  Quantized q{};
-  if (w.quantized()) q = quantize_rows(on, x, (int)(T * H), w.D);
-  auto *index = on.scratch.take<int32_t>((size_t)T * H);
-  for (int64_t h = 0; h < H; h++) {
-    for (int t = 0; t < T; t++) index[h * T + t] = (int32_t)(t * H + h);
-  }
+  std::vector<Strips> heads;
+  for (int64_t h = 0; h < H; h++) heads.push_back(room_for_strips(on, w.layout, T, w.D));
+  on.pool.run(H, [&](int64_t h) {
+    for (int s = 0; s < heads[h].count(); s++) {
+      const float *rows[strip_most];
+      const Strip strip = heads[h].at(s);
+      for (int t = 0; t < strip.rows; t++) rows[t] = x + ((int64_t)(strip.first + t) * H + h) * w.D;
+      pack_strip(on, w.layout, heads[h], s, rows, w.D);
+    }
+  });
   const int64_t each = 8, parts = (w.panels() + each - 1) / each;
   on.pool.run(H * parts, [&](int64_t task) {
-    const int64_t h = task / parts;
-    const Rows rows{x, &q, w.D, index + h * T, T};
-    for (int64_t p = task % parts * each; p < w.panels() && p < (task % parts + 1) * each; p++) {
-      const int width = (int)(w.N - p * lanes < lanes ? w.N - p * lanes : lanes);
-      on.k->panel(w.layout, w.panel(h, p), rows, y + h * w.N + p * lanes, H * w.N, width);
-    }
+    const int64_t h = task / parts, from = task % parts * each;
+    multiply(on, w, h, heads[h], from, std::min(w.panels(), from + each), y + h * w.N, H * w.N);
   });
 }
 

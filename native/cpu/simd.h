@@ -32,6 +32,13 @@ inline float sum(f32x16 v) {
   return (t[0] + t[1]) + (t[2] + t[3]);
 }
 
+inline int32_t sum(i32x16 v) {
+  int32_t s[16], total = 0;
+  store(s, v);
+  for (int i = 0; i < 16; i++) total += s[i];
+  return total;
+}
+
 inline f32x16 halves(const uint8_t *from) {  // 16 f16 -> f32
 #if defined(__AVX512F__)
   return (f32x16)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256((const __m256i *)from));  // the plain one warns in g++ 12
@@ -56,7 +63,11 @@ inline f32x16 halves(const uint8_t *from) {  // 16 f16 -> f32
 #endif
 }
 
-// acc[lane] += sum over 4 of w[lane][j] * x[j]: unsigned weights, signed activations
+// acc[lane] += sum over 4 of w[lane][j] * x[j]. `Codes::wide` holds bytes less 128, the others small unsigned codes;
+// AVX2 has products of unsigned and signed bytes only, in pairs that must fit 16 bits, so wide codes trade signs with x.
+enum class Codes { small, wide };
+
+template <Codes codes>
 inline i32x16 dot4(i32x16 acc, u8x64 w, const int8_t *x) {
 #if defined(__AVX512VNNI__)
   int four;
@@ -65,26 +76,34 @@ inline i32x16 dot4(i32x16 acc, u8x64 w, const int8_t *x) {
 #elif defined(__AVX2__)
   int four;
   memcpy(&four, x, 4);
-  const __m256i xs = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));  // 16-bit products: 255 * 127 * 2 does not fit 16
-  __m256i quarter[4];
-  for (int i = 0; i < 4; i++) {
-    __m128i bytes;
-    memcpy(&bytes, (const char *)&w + 16 * i, 16);
-    quarter[i] = _mm256_madd_epi16(_mm256_cvtepu8_epi16(bytes), xs);  // 4 lanes as pairs
+  const __m256i xs = _mm256_set1_epi32(four), ones = _mm256_set1_epi16(1);
+  for (int i = 0; i < 2; i++) {
+    __m256i bytes, part;
+    memcpy(&bytes, (const char *)&w + 32 * i, 32);
+    memcpy(&part, (const char *)&acc + 32 * i, 32);
+    const __m256i pairs = codes == Codes::small ? _mm256_maddubs_epi16(bytes, xs)
+                                                : _mm256_maddubs_epi16(_mm256_abs_epi8(bytes), _mm256_sign_epi8(xs, bytes));
+    part = _mm256_add_epi32(part, _mm256_madd_epi16(pairs, ones));
+    memcpy((char *)&acc + 32 * i, &part, 32);
   }
-  i32x16 out;
-  for (int i = 0; i < 2; i++) {  // hadd works within halves of a register; the permutation puts lanes back in order
-    __m256i s = _mm256_permute4x64_epi64(_mm256_hadd_epi32(quarter[2 * i], quarter[2 * i + 1]), 0xd8);
-    memcpy((char *)&out + 32 * i, &s, 32);
-  }
-  return acc + out;
+  return acc;
 #else
   for (int lane = 0; lane < lanes; lane++) {
-    for (int j = 0; j < 4; j++) acc[lane] += (int)w[lane * 4 + j] * x[j];
+    for (int j = 0; j < 4; j++) {
+      const int code = codes == Codes::small ? w[lane * 4 + j] : (int8_t)w[lane * 4 + j];
+      acc[lane] += code * x[j];
+    }
   }
   return acc;
 #endif
 }
+
+// Whether wide codes are left unsigned, and 128 * (sum of x) is taken off instead.
+#if defined(__AVX512VNNI__)
+constexpr bool unsigned_only = true;
+#else
+constexpr bool unsigned_only = false;
+#endif
 
 inline float largest(f32x16 v) {
   float s[16], m = 0;
