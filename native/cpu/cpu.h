@@ -30,7 +30,7 @@ struct Weight {
 
 // Rows of activations as the kernels read them, in strips of a few (12 where there are 32 registers, else 4) whose
 // numbers stand side by side: one address serves all of them. Integer layouts of weights take blocks of
-//   values i8 [n][32], scales f32 [n], scale * total f32 [n], totals i32 [n], sums of the halves i32 [2][n]
+//   values i8 [n][32], scales f32 [n], scale * total f32 [n], -total i32 [n], -total of each half i32 [2][n]
 // and float layouts f32 [D][n]. A last strip of odd length is padded with zeros.
 constexpr int strip_most = 12;
 constexpr int strip_block = block + 5 * 4;  // bytes of a block a row

@@ -22,8 +22,20 @@ inline u8x64 levels(u8x64 places) {
 
 typedef int8_t i8x16 __attribute__((vector_size(16), aligned(1)));
 typedef uint8_t u8x16 __attribute__((vector_size(16), aligned(1)));
+#if defined(__AVX512F__)
+inline __m512i sixteen(__m128i bytes, bool with_sign) {
+  return with_sign ? _mm512_maskz_cvtepi8_epi32(0xffff, bytes) : _mm512_maskz_cvtepu8_epi32(0xffff, bytes);
+}
+inline f32x16 signed_bytes(const uint8_t *from) {
+  return to_float((i32x16)sixteen(_mm_loadu_si128((const __m128i *)from), true));
+}
+inline f32x16 plain_bytes(const uint8_t *from) {
+  return to_float((i32x16)sixteen(_mm_loadu_si128((const __m128i *)from), false));
+}
+#else
 inline f32x16 signed_bytes(const uint8_t *from) { return __builtin_convertvector(load<i8x16>(from), f32x16); }
 inline f32x16 plain_bytes(const uint8_t *from) { return __builtin_convertvector(load<u8x16>(from), f32x16); }
+#endif
 
 // Group g (four codes of each of 16 rows) of a block; g is a constant where this is used, so it folds to a few shifts.
 template <Layout layout>
@@ -43,17 +55,17 @@ inline u8x64 group_of(const uint8_t *at, int g) {
   return f.levels ? levels(codes) : codes;
 }
 
-inline i32x16 splat_int(const int32_t *from) { return *from - i32x16{}; }
+constexpr int log2(int n) { return n <= 1 ? 0 : 1 + log2(n / 2); }
 
 // 16 rows of weights against NT rows of x. Codes are unsigned, the value is scale * (code - zero) + min, so the true sum
 // is the unsigned one less zero * (sum of x), which is where the accumulators start, plus min * (sum of x).
 template <Layout layout, int NT>
-inline void quantized_tile(const uint8_t *panel, const uint8_t *strip, int64_t D, f32x16 *out) {
+inline void quantized_tile(const uint8_t *panel, const uint8_t *strip, int64_t D, f32x16 *sums) {
   constexpr Form f = form(layout);
   constexpr int subs = block / f.sub;
   constexpr Codes codes = f.bytes || f.levels ? Codes::wide : Codes::small;
   constexpr int zero = codes == Codes::wide && !unsigned_only ? f.zero - 128 : f.zero;
-  f32x16 d = {}, least = {};
+  f32x16 out[NT] = {}, d = {}, least = {};
   for (int64_t b = 0; b < D / block; b++, strip += NT * strip_block) {
     if (f.super && b % 8 == 0) {
       d = halves(panel);
@@ -62,13 +74,15 @@ inline void quantized_tile(const uint8_t *panel, const uint8_t *strip, int64_t D
     }
     const auto *x = (const int8_t *)strip;
     const auto *xs = (const float *)(strip + NT * block), *weighted = xs + NT;
-    const auto *totals = (const int32_t *)(weighted + NT), *half = totals + NT;
+    const auto *less = (const int32_t *)(weighted + NT), *half = less + NT;
     const uint8_t *scales = panel + code_bytes(f) + top_bytes(f);
     for (int s = 0; s < subs; s++) {
       const f32x16 scale = f.super ? d * signed_bytes(scales + s * lanes) : halves(scales);
       i32x16 acc[NT];
 #pragma GCC unroll 12
-      for (int t = 0; t < NT; t++) acc[t] = zero ? splat_int(subs == 2 ? half + s * NT + t : totals + t) * -zero : i32x16{};
+      for (int t = 0; t < NT; t++) {
+        acc[t] = zero ? splat_shifted<log2(zero)>(subs == 2 ? half + s * NT + t : less + t) : i32x16{};
+      }
 #pragma GCC unroll 8
       for (int g = s * 8 / subs; g < (s + 1) * 8 / subs; g++) {
         u8x64 w = group_of<layout>(panel, g);
@@ -81,16 +95,19 @@ inline void quantized_tile(const uint8_t *panel, const uint8_t *strip, int64_t D
       if (f.min) {
         const f32x16 min = f.super ? -least * plain_bytes(scales + (subs + s) * lanes) : halves(scales + lanes * 2);
 #pragma GCC unroll 12
-        for (int t = 0; t < NT; t++) out[t] += min * (subs == 2 ? xs[t] * (float)half[s * NT + t] : weighted[t]);
+        for (int t = 0; t < NT; t++) out[t] += min * (subs == 2 ? xs[t] * (float)-half[s * NT + t] : weighted[t]);
       }
     }
     panel += block_bytes(f);
   }
+#pragma GCC unroll 12
+  for (int t = 0; t < NT; t++) sums[t] = out[t];
 }
 
 // One pair (bf16) or one element (f32) of 16 rows at a time; products and sums in f32.
 template <int NT, bool half>
-inline void float_tile(const uint8_t *panel, const float *x, int64_t D, f32x16 *out) {
+inline void float_tile(const uint8_t *panel, const float *x, int64_t D, f32x16 *sums) {
+  f32x16 out[NT] = {};
   for (int64_t d = 0; d + 1 < D; d += 2, x += 2 * NT, panel += half ? 64 : 128) {
     const u32x16 pair = load<u32x16>(panel);
     const f32x16 even = half ? as_float(pair << 16) : load<f32x16>(panel);
@@ -104,12 +121,14 @@ inline void float_tile(const uint8_t *panel, const float *x, int64_t D, f32x16 *
     const f32x16 even = half ? as_float(load<u32x16>(panel) << 16) : load<f32x16>(panel);
     for (int t = 0; t < NT; t++) out[t] += even * x[t];
   }
+#pragma GCC unroll 12
+  for (int t = 0; t < NT; t++) sums[t] = out[t];
 }
 
 // A row's sum is formed in the same order whatever the strip it lies in, so results do not depend on T.
 template <int NT>
 void tile(Layout layout, const uint8_t *panel, const uint8_t *strip, int64_t D, int rows, float *y, int64_t stride, int width) {
-  f32x16 out[NT] = {};
+  f32x16 out[NT];
   switch (layout) {
 #define LATENT_CASE(name) \
   case Layout::name: quantized_tile<Layout::name, NT>(panel, strip, D, out); break;
@@ -153,14 +172,14 @@ inline void quantize_block(const float *x, uint8_t *strip, int t, int n) {
   const float inverse = most > 0 ? 127 / most : 0, scale = most / 127;
   auto *values = (int8_t *)strip + t * block;
   auto *xs = (float *)(strip + n * block), *weighted = xs + n;
-  auto *totals = (int32_t *)(weighted + n), *half = totals + n;
+  auto *less = (int32_t *)(weighted + n), *half = less + n;
   for (int j = 0; j < 2; j++) {
     const i32x16 codes = nearest(part[j] * inverse);
     store(values + 16 * j, __builtin_convertvector(codes, i8x16));
-    half[j * n + t] = sum(codes);
+    half[j * n + t] = -sum(codes);
   }
-  totals[t] = half[t] + half[n + t];
-  xs[t] = scale, weighted[t] = scale * (float)totals[t];
+  less[t] = half[t] + half[n + t];
+  xs[t] = scale, weighted[t] = scale * (float)-less[t];
 }
 
 void pack_integers(const float *const *x, int64_t D, int rows, int n, uint8_t *strip) {

@@ -33,10 +33,14 @@ inline float sum(f32x16 v) {
 }
 
 inline int32_t sum(i32x16 v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_epi32((__m512i)v);
+#else
   int32_t s[16], total = 0;
   store(s, v);
   for (int i = 0; i < 16; i++) total += s[i];
   return total;
+#endif
 }
 
 inline f32x16 halves(const uint8_t *from) {  // 16 f16 -> f32
@@ -70,9 +74,9 @@ enum class Codes { small, wide };
 template <Codes codes>
 inline i32x16 dot4(i32x16 acc, u8x64 w, const int8_t *x) {
 #if defined(__AVX512VNNI__)
-  int four;
-  memcpy(&four, x, 4);
-  return (i32x16)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(four));
+  // written out: compilers split the broadcast off into a register of its own
+  asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*(const int8_t(*)[4])x));
+  return acc;
 #elif defined(__AVX2__)
   int four;
   memcpy(&four, x, 4);
@@ -98,6 +102,16 @@ inline i32x16 dot4(i32x16 acc, u8x64 w, const int8_t *x) {
 #endif
 }
 
+// value << bits in every lane, shifted there: a scalar shift would cost a way from the integer registers.
+template <int bits>
+inline i32x16 splat_shifted(const int32_t *value) {
+#if defined(__AVX512F__)
+  return (i32x16)_mm512_maskz_slli_epi32(0xffff, _mm512_set1_epi32(*value), bits);
+#else
+  return (*value << bits) - i32x16{};
+#endif
+}
+
 // Whether wide codes are left unsigned, and 128 * (sum of x) is taken off instead.
 #if defined(__AVX512VNNI__)
 constexpr bool unsigned_only = true;
@@ -106,10 +120,14 @@ constexpr bool unsigned_only = false;
 #endif
 
 inline float largest(f32x16 v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)v);
+#else
   float s[16], m = 0;
   store(s, v);
   for (int i = 0; i < 16; i++) m = s[i] > m ? s[i] : m;
   return m;
+#endif
 }
 
 // Adding 1.5 * 2^23 leaves the nearest integer (ties to even) in a float's low bits.

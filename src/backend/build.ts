@@ -42,6 +42,7 @@ const isas: Readonly<Record<string, readonly string[]>> = {
     '-mfma',
     '-mf16c',
     '-mprefer-vector-width=512',
+    '-Wno-maybe-uninitialized', // g++ 12 warns of its own headers
   ],
 }
 
