@@ -55,6 +55,8 @@ inline u8x64 group_of(const uint8_t *at, int g) {
   return f.levels ? levels(codes) : codes;
 }
 
+constexpr int ahead = 1 << 14;  // bytes: about the next panel, asked for while this one is computed
+
 constexpr int log2(int n) { return n <= 1 ? 0 : 1 + log2(n / 2); }
 
 // 16 rows of weights against NT rows of x. Codes are unsigned, the value is scale * (code - zero) + min, so the true sum
@@ -72,6 +74,7 @@ inline void quantized_tile(const uint8_t *panel, const uint8_t *strip, int64_t D
       if (f.min) least = halves(panel + 32);
       panel += head_bytes(f);
     }
+    for (int line = 0; line < block_bytes(f); line += 64) __builtin_prefetch(panel + ahead + line, 0, 2);
     const auto *x = (const int8_t *)strip;
     const auto *xs = (const float *)(strip + NT * block), *weighted = xs + NT;
     const auto *less = (const int32_t *)(weighted + NT), *half = less + NT;
