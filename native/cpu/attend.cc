@@ -104,7 +104,7 @@ void expand(Library &on, const Cache &cache, const float *past, int n, const Wei
   auto *latents = on.scratch.take<float>((size_t)n * C);
   for (int i = 0; i < n; i++) memcpy(latents + i * C, past + i * W, C * 4);
   const Strips x_keys = pack_strips(on, keys.layout, latents, n, C);
-  const Strips x_values = keys.quantized() == values.quantized() ? x_keys : pack_strips(on, values.layout, latents, n, C);
+  const Strips x_values = alike(on, keys.layout, values.layout) ? x_keys : pack_strips(on, values.layout, latents, n, C);
   on.pool.run(H, [&](int64_t h) {
     multiply(on, keys, h, x_keys, 0, keys.panels(), k + h * n * (A + R), A + R);
     for (int i = 0; i < n; i++) memcpy(k + (h * n + i) * (A + R) + A, past + i * W + C, R * 4);

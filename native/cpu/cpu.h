@@ -28,11 +28,15 @@ struct Weight {
 
 // Panels of f32 are [D][16], of bf16 [D/2][16][2]; the integer formats are in formats.h.
 
-// Rows of activations as the kernels read them, in strips of a few (12 where there are 32 registers, else 4) whose
-// numbers stand side by side: one address serves all of them. Integer layouts of weights take blocks of
-//   values i8 [n][32], scales f32 [n], scale * total f32 [n], -total i32 [n], -total of each half i32 [2][n]
-// and float layouts f32 [D][n]. A last strip of odd length is padded with zeros.
-constexpr int strip_most = 12;
+// Rows of activations as the kernels read them, in strips of a few (12 where there are 32 registers, else 4; 16 where
+// there are tiles) whose numbers stand side by side: one address serves all of them. A last strip of odd length is padded
+// with zeros. What is in a strip of n depends on the layout of the weights and on what the kernels have:
+//   integers  blocks of values i8 [n][32], scales f32 [n], scale * total f32 [n], -total i32 [n], -total of each half
+//             i32 [2][n]
+//   floats    f32 [D][n]
+//   halves    bf16 weights where activations are rounded to bf16: [D/2][n][2], for tiles [D/32][n][32]
+enum class Rows { integers, floats, halves };
+constexpr int strip_most = 16;
 constexpr int strip_block = block + 5 * 4;  // bytes of a block a row
 
 struct Strip {
@@ -44,6 +48,7 @@ struct Strips {
   const uint8_t *data;
   size_t row_bytes;
   int T, each;  // rows in all and of a full strip
+  Rows kind;
   int count() const { return (T + each - 1) / each; }
   Strip at(int s) const;
 };
@@ -52,11 +57,15 @@ struct Strips {
 struct Kernels {
   const char *name;
   int strip;  // rows of a full strip
+  bool tiles;  // strips of integers and halves are of 16 rows
   // y[t * stride + lane] for the rows of a strip and the first `width` lanes of a panel
   void (*multiply)(Layout layout, const uint8_t *panel, const Strip &strip, int64_t D, float *y, int64_t stride, int width);
   // rows x[0] .. x[rows - 1] as a strip of n
   void (*pack_integers)(const float *const *x, int64_t D, int rows, int n, uint8_t *strip);
   void (*pack_floats)(const float *const *x, int64_t D, int rows, int n, uint8_t *strip);
+  void (*pack_halves)(const float *const *x, int64_t D, int rows, int n, uint8_t *strip);  // null: bf16 weights take floats
+  // Panels [from, to) of a matrix against many strips at once; how many of them it did, from the first. Null: none.
+  int (*product)(const Weight &w, int64_t matrix, const Strips &x, int64_t from, int64_t to, float *y, int64_t stride);
   void (*rms_norm)(const float *x, int64_t D, const float *gain, float eps, float *y);        // one row
   void (*swiglu)(const float *gate, const float *up, int64_t count, float *y);
   void (*add)(float *x, const float *y, int64_t count);
@@ -70,7 +79,9 @@ struct Kernels {
   void (*exp_sub)(float *s, int count, float max, float *sum);  // s = exp(s - max), its sum
 };
 
-extern const Kernels *const kernels_scalar, *const kernels_avx2, *const kernels_avx512;
+extern const Kernels *const kernels_scalar, *const kernels_avx2, *const kernels_avx512, *const kernels_avx512bf16;
+const Kernels *kernels_amx();
+bool permit_amx();  // asks the system for this process's tiles; false where it refuses
 
 // Threads that run a body once for each index in [0, count): index i always does the same work, whichever thread has it,
 // so results do not depend on the number of threads.
@@ -140,7 +151,7 @@ Weight *pack(Library &on, int dtype, int rank, const int64_t *shape, const void 
 void unpack_row(const Weight &w, int64_t matrix, int64_t row, float *out);
 
 // linear.cc
-// What kernels of `layout` read, for rows x + row(t) of length D; row(t) null: t itself.
+bool alike(const Library &on, Layout a, Layout b);  // whether they read the same strips
 Strips room_for_strips(Library &on, Layout layout, int T, int64_t D);
 void pack_strip(const Library &on, Layout layout, const Strips &strips, int s, const float *const *x, int64_t D);
 Strips pack_strips(Library &on, Layout layout, const float *x, int T, int64_t D);

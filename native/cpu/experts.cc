@@ -101,8 +101,7 @@ int latent_experts(latent *on, const float *x, int T, const int32_t *experts, co
 
   const auto nothing = [](int) {};
   const auto x_gate = pack_groups(*on, gate->layout, groups, x, token, D, nothing);
-  const bool alike = gate->quantized() == up->quantized();
-  const auto x_up = alike ? x_gate : pack_groups(*on, up->layout, groups, x, token, D, nothing);
+  const auto x_up = alike(*on, gate->layout, up->layout) ? x_gate : pack_groups(*on, up->layout, groups, x, token, D, nothing);
   each_expert(*on, groups, {{gate, &x_gate, inner}, {up, &x_up, lift}});
   const auto activate = [&](int64_t v) { on->k->swiglu(inner + v * F, lift + v * F, F, inner + v * F); };
   const auto x_down = pack_groups(*on, down->layout, groups, inner, nullptr, F, activate);

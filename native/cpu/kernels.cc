@@ -9,52 +9,6 @@
 namespace cpu {
 namespace {
 
-inline u8x64 levels(u8x64 places) {
-#if defined(__AVX512BW__)
-  const __m512i table = _mm512_maskz_broadcast_i32x4(0xffff, _mm_loadu_si128((const __m128i *)iq4_levels));
-  return (u8x64)_mm512_shuffle_epi8(table, (__m512i)places);
-#else
-  u8x64 out;
-  for (int i = 0; i < 64; i++) out[i] = iq4_levels[places[i]];
-  return out;
-#endif
-}
-
-typedef int8_t i8x16 __attribute__((vector_size(16), aligned(1)));
-typedef uint8_t u8x16 __attribute__((vector_size(16), aligned(1)));
-#if defined(__AVX512F__)
-inline __m512i sixteen(__m128i bytes, bool with_sign) {
-  return with_sign ? _mm512_maskz_cvtepi8_epi32(0xffff, bytes) : _mm512_maskz_cvtepu8_epi32(0xffff, bytes);
-}
-inline f32x16 signed_bytes(const uint8_t *from) {
-  return to_float((i32x16)sixteen(_mm_loadu_si128((const __m128i *)from), true));
-}
-inline f32x16 plain_bytes(const uint8_t *from) {
-  return to_float((i32x16)sixteen(_mm_loadu_si128((const __m128i *)from), false));
-}
-#else
-inline f32x16 signed_bytes(const uint8_t *from) { return __builtin_convertvector(load<i8x16>(from), f32x16); }
-inline f32x16 plain_bytes(const uint8_t *from) { return __builtin_convertvector(load<u8x16>(from), f32x16); }
-#endif
-
-// Group g (four codes of each of 16 rows) of a block; g is a constant where this is used, so it folds to a few shifts.
-template <Layout layout>
-inline u8x64 group_of(const uint8_t *at, int g) {
-  constexpr Form f = form(layout);
-  if (f.bytes) return load<u8x64>(at + g * 64);
-  const u8x64 both = load<u8x64>(at + g / 2 * 64);
-  u8x64 codes = g % 2 == 0 ? both & 15 : (u8x64)((u32x16)both >> 4) & 15;
-  if (f.top == 1) {
-    const u32x16 top = (u32x16)load<u8x64>(at + code_bytes(f));
-    codes |= (u8x64)((g < 4 ? top << (4 - g) : top >> (g - 4))) & 16;
-  }
-  if (f.top == 2) {
-    const u32x16 top = (u32x16)load<u8x64>(at + code_bytes(f) + g / 4 * 64);
-    codes |= (u8x64)(g % 4 < 2 ? top << (4 - g % 4 * 2) : top >> (g % 4 * 2 - 4)) & 48;
-  }
-  return f.levels ? levels(codes) : codes;
-}
-
 constexpr int ahead = 1 << 14;  // bytes: about the next panel, asked for while this one is computed
 
 constexpr int log2(int n) { return n <= 1 ? 0 : 1 + log2(n / 2); }
@@ -128,6 +82,38 @@ inline void float_tile(const uint8_t *panel, const float *x, int64_t D, f32x16 *
   for (int t = 0; t < NT; t++) sums[t] = out[t];
 }
 
+#if defined(__AVX512BF16__)
+// Pairs of bf16 on both sides; x is [D / 2][NT][2].
+template <int NT>
+inline void half_tile(const uint8_t *panel, const uint8_t *x, int64_t D, f32x16 *sums) {
+  f32x16 out[NT] = {};
+  for (int64_t d = 0; d < D; d += 2, x += 4 * NT, panel += 64) {
+    const u32x16 w = load<u32x16>(panel);
+#pragma GCC unroll 12
+    for (int t = 0; t < NT; t++) {
+      asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(out[t]) : "v"(w), "m"(*(const uint16_t(*)[2])(x + 4 * t)));
+    }
+  }
+#pragma GCC unroll 12
+  for (int t = 0; t < NT; t++) sums[t] = out[t];
+}
+
+void pack_halves(const float *const *x, int64_t D, int rows, int n, uint8_t *strip) {
+  auto *pairs = (uint32_t *)strip;
+  for (int t = 0; t < n; t++) {
+    for (int64_t d = 0; d < D; d += 32) {
+      const int64_t left = t < rows ? D - d : 0;
+      const f32x16 low = left >= 16 ? load<f32x16>(x[t] + d) : partial(x[t] + d, left);
+      const f32x16 high = left >= 32 ? load<f32x16>(x[t] + d + 16) : partial(x[t] + d + 16, left > 16 ? left - 16 : 0);
+      const u32x16 both = (u32x16)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+      for (int i = 0; i < 16 && d + 2 * i < D; i++) pairs[(d / 2 + i) * n + t] = both[i];
+    }
+  }
+}
+#else
+constexpr auto pack_halves = nullptr;
+#endif
+
 // A row's sum is formed in the same order whatever the strip it lies in, so results do not depend on T.
 template <int NT>
 void tile(Layout layout, const uint8_t *panel, const uint8_t *strip, int64_t D, int rows, float *y, int64_t stride, int width) {
@@ -138,7 +124,11 @@ void tile(Layout layout, const uint8_t *panel, const uint8_t *strip, int64_t D, 
     LATENT_CASE(q8_0) LATENT_CASE(q4_0) LATENT_CASE(q4_1) LATENT_CASE(q5_0) LATENT_CASE(q5_1) LATENT_CASE(iq4_nl)
     LATENT_CASE(q2_k) LATENT_CASE(q3_k) LATENT_CASE(q4_k) LATENT_CASE(q5_k) LATENT_CASE(q6_k) LATENT_CASE(iq4_xs)
 #undef LATENT_CASE
+#if defined(__AVX512BF16__)
+    case Layout::bf16: half_tile<NT>(panel, strip, D, out); break;
+#else
     case Layout::bf16: float_tile<NT, true>(panel, (const float *)strip, D, out); break;
+#endif
     case Layout::f32: float_tile<NT, false>(panel, (const float *)strip, D, out); break;
   }
   if (width == lanes) {
@@ -332,7 +322,8 @@ constexpr int widest = 12;
 #else
 constexpr int widest = 4;  // with 16 registers
 #endif
-static const Kernels table = {TEXT(LATENT_ISA), widest, multiply, pack_integers, pack_floats, rms_norm, swiglu, add, scores, mix, widen_bf16, exp_sub};
+static const Kernels table = {TEXT(LATENT_ISA), widest, false, multiply, pack_integers, pack_floats, pack_halves, nullptr, rms_norm, swiglu, add,
+                              scores, mix, widen_bf16, exp_sub};
 extern const Kernels *const NAME(LATENT_ISA);
 const Kernels *const NAME(LATENT_ISA) = &table;
 

@@ -1,4 +1,7 @@
 // Opening and closing, memory, and which instruction set is used.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -58,12 +61,34 @@ bool has_avx512() {
 #endif
 }
 
+bool has_avx512bf16() {
+#if defined(__x86_64__)
+  unsigned a = 0, b, c, d;
+  return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 5 & 1;
+#else
+  return false;
+#endif
+}
+
+bool has_amx() {  // of bf16, int8 and the tiles themselves; the system must have permitted them too
+#if defined(__x86_64__)
+  unsigned a, b, c, d = 0;
+  const bool there = __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & 1 && d >> 24 & 1 && d >> 25 & 1;
+  static const bool permitted = there && has_avx512bf16() && permit_amx();
+  return permitted;
+#else
+  return false;
+#endif
+}
+
 const Kernels *choose(const std::string &features) {
   if (features == "scalar") return kernels_scalar;
   if (features == "avx2") return has_avx2() ? kernels_avx2 : nullptr;
   if (features == "avx512") return has_avx512() ? kernels_avx512 : nullptr;
+  if (features == "avx512bf16") return has_avx512bf16() ? kernels_avx512bf16 : nullptr;
+  if (features == "amx") return has_amx() ? kernels_amx() : nullptr;
   if (!features.empty()) return nullptr;
-  return has_avx512() ? kernels_avx512 : has_avx2() ? kernels_avx2 : kernels_scalar;
+  return has_amx() ? kernels_amx() : has_avx512() ? kernels_avx512 : has_avx2() ? kernels_avx2 : kernels_scalar;
 }
 
 }  // namespace
@@ -79,7 +104,8 @@ latent *latent_open(int threads, const char *features, int pin) {
   auto *on = new latent(count > 0 ? count : 1, pin != 0);
   on->k = kernels;
   on->description = std::string("kernels: ") + kernels->name + "\nthreads: " + std::to_string(on->pool.threads()) +
-                    "\navx2: " + (cpu::has_avx2() ? "yes" : "no") + "\navx512 with vnni: " + (cpu::has_avx512() ? "yes" : "no");
+                    "\navx2: " + (cpu::has_avx2() ? "yes" : "no") + "\navx512 with vnni: " + (cpu::has_avx512() ? "yes" : "no") +
+                    "\navx512 with bf16: " + (cpu::has_avx512bf16() ? "yes" : "no") + "\namx: " + (cpu::has_amx() ? "yes" : "no");
   return on;
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 // The next size that kernels are compiled for.
 int padded(int rows) {
-  if (rows > 8) return strip_most;
+  if (rows > 8) return 12;
   if (rows > 6) return 8;
   return rows > 4 ? 6 : rows > 2 ? 4 : rows;
 }
@@ -20,24 +20,46 @@ int64_t panels_together(const Weight &w) {
   return std::max<int64_t>(1, (int64_t)(second_cache / w.panel_bytes));
 }
 
-bool integers(Layout layout) { return layout > Layout::bf16; }
+constexpr int tile_rows = 16;
+constexpr int tile_worth = 13;  // rows of integers: the vector kernels are as fast below
+
+Rows kind(const Library &on, Layout layout) {
+  if (layout > Layout::bf16) return Rows::integers;
+  return layout == Layout::bf16 && on.k->pack_halves ? Rows::halves : Rows::floats;
+}
+
+size_t row_bytes(Rows kind, int64_t D) {
+  if (kind == Rows::integers) return (size_t)(D / block) * strip_block;
+  return kind == Rows::floats ? (size_t)D * 4 : (size_t)(D + 31) / 32 * 64;
+}
+
+// A strip of tiles is padded to a whole one, unless it stands alone: then the tiles of this step are that much smaller.
+int padded(Rows kind, int each, int T, int rows) {
+  if (each < tile_rows || (kind == Rows::integers && rows < tile_worth)) return padded(rows);
+  return kind == Rows::halves && T < tile_rows ? rows : tile_rows;
+}
 
 }  // namespace
 
 Strip Strips::at(int s) const {
   const int first = s * each, rows = std::min(each, T - first);
-  return {data + first * row_bytes, first, rows, padded(rows)};
+  return {data + first * row_bytes, first, rows, padded(kind, each, T, rows)};
 }
 
+bool alike(const Library &on, Layout a, Layout b) { return kind(on, a) == kind(on, b); }
+
 Strips room_for_strips(Library &on, Layout layout, int T, int64_t D) {
-  const size_t row = integers(layout) ? (size_t)(D / block) * strip_block : (size_t)D * 4;
-  const int each = on.k->strip, full = T / each * each;
-  return {on.scratch.take<uint8_t>((full + padded(T - full)) * row), row, T, each};
+  const Rows rows = kind(on, layout);
+  const size_t bytes = row_bytes(rows, D);
+  const int each = on.k->tiles && rows != Rows::floats ? tile_rows : on.k->strip;
+  return {on.scratch.take<uint8_t>((size_t)(T + each) * bytes), bytes, T, each, rows};
 }
 
 void pack_strip(const Library &on, Layout layout, const Strips &strips, int s, const float *const *x, int64_t D) {
   const Strip strip = strips.at(s);
-  const auto pack = integers(layout) ? on.k->pack_integers : on.k->pack_floats;
+  const auto pack = strips.kind == Rows::integers ? on.k->pack_integers
+                    : strips.kind == Rows::halves ? on.k->pack_halves
+                                                  : on.k->pack_floats;
   pack(x, D, strip.rows, strip.padded, const_cast<uint8_t *>(strip.data));
 }
 
@@ -54,10 +76,12 @@ Strips pack_strips(Library &on, Layout layout, const float *x, int T, int64_t D)
 
 void multiply(const Library &on, const Weight &w, int64_t matrix, const Strips &x, int64_t from, int64_t to, float *y,
               int64_t stride) {
+  const int done = on.k->product ? on.k->product(w, matrix, x, from, to, y, stride) : 0;
+  if (done == x.count()) return;
   const int64_t together = panels_together(w);
   for (int64_t first = from; first < to; first += together) {
     const int64_t last = std::min(to, first + together);
-    for (int s = 0; s < x.count(); s++) {
+    for (int s = done; s < x.count(); s++) {
       const Strip strip = x.at(s);
       for (int64_t p = first; p < last; p++) {
         const int width = (int)std::min<int64_t>(lanes, w.N - p * lanes);
@@ -67,8 +91,30 @@ void multiply(const Library &on, const Weight &w, int64_t matrix, const Strips &
   }
 }
 
+namespace {
+
+// Rectangles of y for tiles: of the widths that keep all threads equally long at work, the widest, for its panels share
+// what is read of x.
+void many_rows(Library &on, const Strips &x, const Weight &w, int64_t matrix, float *y, int64_t stride) {
+  constexpr int rows = 256;
+  const int64_t panels = w.panels(), groups = std::max(1, x.T / rows), threads = on.pool.threads();
+  const auto tasks = [&](int64_t each) { return (panels + each - 1) / each * groups; };
+  const auto rounds = [&](int64_t each) { return (tasks(each) + threads - 1) / threads * each; };
+  int64_t each = 8;
+  for (int64_t fewer : {4, 2}) each = rounds(fewer) < rounds(each) ? fewer : each;
+  on.pool.run(tasks(each), [&](int64_t task) {
+    const int64_t group = task % groups, from = task / groups * each, first = group * rows;
+    Strips own = x;
+    own.data += first * x.row_bytes, own.T = group + 1 < groups ? rows : (int)(x.T - first);
+    multiply(on, w, matrix, own, from, std::min(panels, from + each), y + first * stride, stride);
+  });
+}
+
+}  // namespace
+
 void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix, float *y, int64_t stride) {
   const Strips strips = pack_strips(on, w.layout, x, T, w.D);
+  if (strips.each == tile_rows && T >= 2 * tile_rows) return many_rows(on, strips, w, matrix, y, stride);
   const int64_t panels = w.panels(), each = panels / (8 * on.pool.threads()) + 1;
   on.pool.run((panels + each - 1) / each, [&](int64_t part) {
     multiply(on, w, matrix, strips, part * each, std::min(panels, (part + 1) * each), y, stride);

@@ -166,5 +166,51 @@ inline f32x16 exp16(f32x16 x) {
   return p * power;
 }
 
+inline u8x64 levels(u8x64 places) {
+#if defined(__AVX512BW__)
+  const __m512i table = _mm512_maskz_broadcast_i32x4(0xffff, _mm_loadu_si128((const __m128i *)iq4_levels));
+  return (u8x64)_mm512_shuffle_epi8(table, (__m512i)places);
+#else
+  u8x64 out;
+  for (int i = 0; i < 64; i++) out[i] = iq4_levels[places[i]];
+  return out;
+#endif
+}
+
+typedef int8_t i8x16 __attribute__((vector_size(16), aligned(1)));
+typedef uint8_t u8x16 __attribute__((vector_size(16), aligned(1)));
+#if defined(__AVX512F__)
+inline __m512i sixteen(__m128i bytes, bool with_sign) {
+  return with_sign ? _mm512_maskz_cvtepi8_epi32(0xffff, bytes) : _mm512_maskz_cvtepu8_epi32(0xffff, bytes);
+}
+inline f32x16 signed_bytes(const uint8_t *from) {
+  return to_float((i32x16)sixteen(_mm_loadu_si128((const __m128i *)from), true));
+}
+inline f32x16 plain_bytes(const uint8_t *from) {
+  return to_float((i32x16)sixteen(_mm_loadu_si128((const __m128i *)from), false));
+}
+#else
+inline f32x16 signed_bytes(const uint8_t *from) { return __builtin_convertvector(load<i8x16>(from), f32x16); }
+inline f32x16 plain_bytes(const uint8_t *from) { return __builtin_convertvector(load<u8x16>(from), f32x16); }
+#endif
+
+// Group g (four codes of each of 16 rows) of a block; g is a constant where this is used, so it folds to a few shifts.
+template <Layout layout>
+inline u8x64 group_of(const uint8_t *at, int g) {
+  constexpr Form f = form(layout);
+  if (f.bytes) return load<u8x64>(at + g * 64);
+  const u8x64 both = load<u8x64>(at + g / 2 * 64);
+  u8x64 codes = g % 2 == 0 ? both & 15 : (u8x64)((u32x16)both >> 4) & 15;
+  if (f.top == 1) {
+    const u32x16 top = (u32x16)load<u8x64>(at + code_bytes(f));
+    codes |= (u8x64)((g < 4 ? top << (4 - g) : top >> (g - 4))) & 16;
+  }
+  if (f.top == 2) {
+    const u32x16 top = (u32x16)load<u8x64>(at + code_bytes(f) + g / 4 * 64);
+    codes |= (u8x64)(g % 4 < 2 ? top << (4 - g % 4 * 2) : top >> (g % 4 * 2 - 4)) & 48;
+  }
+  return f.levels ? levels(codes) : codes;
+}
+
 }  // namespace
 }  // namespace cpu

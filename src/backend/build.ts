@@ -30,21 +30,26 @@ interface Unit {
   readonly flags: readonly string[]
 }
 
+const avx512 = [
+  '-mavx512f',
+  '-mavx512bw',
+  '-mavx512vl',
+  '-mavx512dq',
+  '-mavx512vnni',
+  '-mfma',
+  '-mf16c',
+  '-mprefer-vector-width=512',
+  '-Wno-maybe-uninitialized', // g++ 12 warns of its own headers
+]
+
+/** What kernels.cc is compiled for, each with its flags; amx.cc adds tiles to avx512. */
 const isas: Readonly<Record<string, readonly string[]>> = {
   scalar: [],
   avx2: ['-mavx2', '-mfma', '-mf16c'],
-  avx512: [
-    '-mavx512f',
-    '-mavx512bw',
-    '-mavx512vl',
-    '-mavx512dq',
-    '-mavx512vnni',
-    '-mfma',
-    '-mf16c',
-    '-mprefer-vector-width=512',
-    '-Wno-maybe-uninitialized', // g++ 12 warns of its own headers
-  ],
+  avx512,
+  avx512bf16: [...avx512, '-mavx512bf16'],
 }
+const amx = [...avx512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16', '-mamx-int8']
 
 export type Build =
   | { readonly path: string; readonly compiler: string; readonly fresh: boolean }
@@ -123,7 +128,7 @@ export async function describeLibrary(path: string): Promise<Readonly<Record<str
 function key(sources: readonly string[], version: string): string {
   const hash = createHash('sha256')
     .update(version)
-    .update(JSON.stringify([flags.slice(0, -1), isas, 'nodelete']))
+    .update(JSON.stringify([flags.slice(0, -1), isas, amx, 'nodelete']))
   for (const name of sources) hash.update(name).update(readFileSync(join(native, 'cpu', name)))
   return hash
     .update(readFileSync(join(native, 'ops.h')))
@@ -136,7 +141,8 @@ function unitsOf(sources: readonly string[]): Unit[] {
     .filter((name) => name.endsWith('.cc'))
     .flatMap((name) => {
       const source = join(native, 'cpu', name)
-      if (name !== 'kernels.cc') return [{ source, object: name.replace('.cc', '.o'), flags: [] }]
+      if (name !== 'kernels.cc')
+        return [{ source, object: name.replace('.cc', '.o'), flags: name === 'amx.cc' ? amx : [] }]
       return Object.entries(isas).map(([isa, own]) => ({
         source,
         object: `kernels-${isa}.o`,

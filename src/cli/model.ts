@@ -30,7 +30,7 @@ export interface ModelFlags {
 }
 
 const sizes = 'Engine:'
-const cpuFeatures = ['scalar', 'avx2', 'avx512'] as const
+const cpuFeatures = ['scalar', 'avx2', 'avx512', 'avx512bf16', 'amx'] as const
 const kvDtypes = ['f32', 'bf16'] as const
 
 export function addModelOption(command: Command): Command {

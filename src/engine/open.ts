@@ -22,7 +22,7 @@ export interface EngineOptions {
   readonly backend?: string
   /** Threads of the cpu backend; 0 (default) is one for each core. */
   readonly threads?: number
-  /** The most advanced instruction set the cpu backend may use: 'scalar', 'avx2', 'avx512'; '' (default) is the best. */
+  /** The most advanced instruction set the cpu backend may use: 'scalar', 'avx2', 'avx512', 'avx512bf16', 'amx'; '' (default) is the best. */
   readonly cpu_features?: string
   /** Default: what the config allows, as far as the cache holds it. */
   readonly max_model_len?: number
