@@ -139,6 +139,13 @@ void release(void *memory);
 Weight *pack(Library &on, int dtype, int rank, const int64_t *shape, const void *data, const float *scales);
 void unpack_row(const Weight &w, int64_t matrix, int64_t row, float *out);
 
+// Runs the body for each index, on this thread alone where so few rows are quicker packed than handed out.
+template <class Body>
+void each_or_here(Library &on, int64_t count, int64_t rows, const Body &body) {
+  if (rows > 16) return on.pool.run(count, body);
+  for (int64_t i = 0; i < count; i++) body(i);
+}
+
 // linear.cc
 // What kernels of `layout` read, for rows x + row(t) of length D; row(t) null: t itself.
 Strips room_for_strips(Library &on, Layout layout, int T, int64_t D);

@@ -20,6 +20,12 @@ int64_t panels_together(const Weight &w) {
   return std::max<int64_t>(1, (int64_t)(second_cache / w.panel_bytes));
 }
 
+// Few panels a task where few rows make it short, so that no thread waits long for the last; more where they share strips.
+int64_t panels_a_task(const Weight &w, int T, int threads) {
+  const int64_t fair = w.panels() / (4 * threads) + 1;
+  return std::min<int64_t>(fair, T <= 4 ? 2 : 8);
+}
+
 bool integers(Layout layout) { return layout > Layout::bf16; }
 
 }  // namespace
@@ -43,7 +49,7 @@ void pack_strip(const Library &on, Layout layout, const Strips &strips, int s, c
 
 Strips pack_strips(Library &on, Layout layout, const float *x, int T, int64_t D) {
   const Strips strips = room_for_strips(on, layout, T, D);
-  on.pool.run(strips.count(), [&](int64_t s) {
+  each_or_here(on, strips.count(), T, [&](int64_t s) {
     const float *rows[strip_most];
     const Strip strip = strips.at((int)s);
     for (int t = 0; t < strip.rows; t++) rows[t] = x + (int64_t)(strip.first + t) * D;
@@ -69,7 +75,7 @@ void multiply(const Library &on, const Weight &w, int64_t matrix, const Strips &
 
 void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix, float *y, int64_t stride) {
   const Strips strips = pack_strips(on, w.layout, x, T, w.D);
-  const int64_t panels = w.panels(), each = panels / (8 * on.pool.threads()) + 1;
+  const int64_t panels = w.panels(), each = panels_a_task(w, T, on.pool.threads());
   on.pool.run((panels + each - 1) / each, [&](int64_t part) {
     multiply(on, w, matrix, strips, part * each, std::min(panels, (part + 1) * each), y, stride);
   });
@@ -79,7 +85,7 @@ void head_linear(Library &on, const float *x, int T, const Weight &w, float *y) 
   const int64_t H = w.matrices;
   std::vector<Strips> heads;
   for (int64_t h = 0; h < H; h++) heads.push_back(room_for_strips(on, w.layout, T, w.D));
-  on.pool.run(H, [&](int64_t h) {
+  each_or_here(on, H, T * H, [&](int64_t h) {
     for (int s = 0; s < heads[h].count(); s++) {
       const float *rows[strip_most];
       const Strip strip = heads[h].at(s);
