@@ -55,7 +55,7 @@ inline u8x64 group_of(const uint8_t *at, int g) {
   return f.levels ? levels(codes) : codes;
 }
 
-constexpr int ahead = 1 << 14;  // bytes: about the next panel, asked for while this one is computed
+constexpr int ahead = 1 << 12;  // bytes: about the next panel, asked for while this one is computed
 
 constexpr int log2(int n) { return n <= 1 ? 0 : 1 + log2(n / 2); }
 

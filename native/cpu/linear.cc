@@ -22,8 +22,8 @@ int64_t panels_together(const Weight &w) {
 
 // Few panels a task where few rows make it short, so that no thread waits long for the last; more where they share strips.
 int64_t panels_a_task(const Weight &w, int T, int threads) {
-  const int64_t fair = w.panels() / (4 * threads) + 1;
-  return std::min<int64_t>(fair, T <= 4 ? 2 : 8);
+  const int64_t fair = w.panels() / (1 * threads) + 1;
+  return std::min<int64_t>(fair, T <= 4 ? 16 : 8);
 }
 
 bool integers(Layout layout) { return layout > Layout::bf16; }
