@@ -22,6 +22,7 @@ Quantized quantize_rows(Library &on, const float *x, int T, int64_t D) {
 }
 
 void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix, float *y, int64_t stride) {
+  ready(on, w, matrix);
   Quantized q{};
   if (w.quantized()) q = quantize_rows(on, x, T, w.D);
   const Rows rows{x, &q, w.D, nullptr, T};
@@ -36,6 +37,7 @@ void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix,
 
 void head_linear(Library &on, const float *x, int T, const Weight &w, float *y) {
   const int64_t H = w.matrices;
+  ready(on, w);
   Quantized q{};
   if (w.quantized()) q = quantize_rows(on, x, (int)(T * H), w.D);
   auto *index = on.scratch.take<int32_t>((size_t)T * H);
