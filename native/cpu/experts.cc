@@ -96,6 +96,9 @@ int latent_experts(latent *on, const float *x, int T, const int32_t *experts, co
   }
   auto *token = on->scratch.take<int32_t>(visits), *place = on->scratch.take<int32_t>(visits);
   const std::vector<Group> groups = group(experts, visits, E, token, place, K);
+  std::vector<int64_t> chosen;
+  for (const Group &g : groups) chosen.push_back(g.expert);
+  for (const latent_weight *w : {gate, up, down}) ready(*on, *w, chosen.data(), (int64_t)chosen.size());
   auto *inner = on->scratch.take<float>((size_t)visits * F), *lift = on->scratch.take<float>((size_t)visits * F);
   auto *outer = on->scratch.take<float>((size_t)visits * D);
 

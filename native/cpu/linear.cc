@@ -74,6 +74,7 @@ void multiply(const Library &on, const Weight &w, int64_t matrix, const Strips &
 }
 
 void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix, float *y, int64_t stride) {
+  ready(on, w, matrix);
   const Strips strips = pack_strips(on, w.layout, x, T, w.D);
   const int64_t panels = w.panels(), each = panels_a_task(w, T, on.pool.threads());
   on.pool.run((panels + each - 1) / each, [&](int64_t part) {
@@ -83,6 +84,7 @@ void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix,
 
 void head_linear(Library &on, const float *x, int T, const Weight &w, float *y) {
   const int64_t H = w.matrices;
+  ready(on, w);
   std::vector<Strips> heads;
   for (int64_t h = 0; h < H; h++) heads.push_back(room_for_strips(on, w.layout, T, w.D));
   each_or_here(on, H, T * H, [&](int64_t h) {

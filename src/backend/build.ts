@@ -31,7 +31,7 @@ interface Unit {
 }
 
 const isas: Readonly<Record<string, readonly string[]>> = {
-  scalar: [],
+  scalar: ['-O1'], // the compiler spends half a minute on -O3 of what only old machines run
   avx2: ['-mavx2', '-mfma', '-mf16c'],
   avx512: [
     '-mavx512f',
@@ -66,7 +66,7 @@ export async function buildCpu(tell: { readonly building?: () => void } = {}): P
   try {
     // never unmapped: a program that ends without closing its engine unloads the library under its threads' feet
     const link = { inputs: [], flags: ['-shared', '-Wl,-z,nodelete'] }
-    await compile({ compiler: compiler.name, flags: [...flags, '-O3'], link, path }, unitsOf(sources))
+    await compile({ compiler: compiler.name, flags: ['-O3', ...flags], link, path }, unitsOf(sources))
     return { path, compiler: compiler.version, fresh: true }
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error)
