@@ -26,6 +26,7 @@ export async function writeRandomModel(
     read: () => {
       throw new Error('random weights are not read')
     },
+    map: () => null,
     readInto: () => {},
     close: () => {},
   }

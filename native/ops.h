@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define LATENT_ABI 1
+#define LATENT_ABI 2
 
 // Number formats, as the rows of src/tensor/dtype.ts.
 enum latent_dtype {
@@ -58,6 +58,11 @@ int latent_read(latent *on, const void *from, void *host, size_t bytes);
 // [.. N D] row-major of `dtype`, with block scales [.. ceil(N/128) ceil(D/128)] for fp8 (null otherwise). Copies.
 latent_weight *latent_upload(latent *on, int dtype, int rank, const int64_t *shape, const void *data,
                              const float *scales);
+// The same without a copy: `count` pieces of as many rows each, in order, which stay as they are until the weight is
+// released; the library reads them when it first needs them. Pieces of a mapped file come with an open descriptor each
+// and where they are in it (null and null otherwise): to read is cheaper than to fault pages in. Scales are copied.
+latent_weight *latent_borrow(latent *on, int dtype, int rank, const int64_t *shape, const void *const *pieces, int count,
+                             const int *files, const int64_t *offsets, const float *scales);
 void latent_release(latent *on, latent_weight *weight);
 
 int latent_embed(latent *on, const latent_weight *table, const int32_t *tokens, int T, float *y);  // [V D], [T] -> [T D]

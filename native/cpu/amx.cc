@@ -3,16 +3,13 @@
 // the order of quantized_tile, so the bits are those of the vector kernels, which keep the steps of few rows.
 //
 // A tile is 16 rows of 64 bytes. The other operand of a product stands as [k / pair][16][pair]: what panels are.
-#include <algorithm>
-#include <cstring>
 #include <type_traits>
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
-#include "cpu.h"
-#include "simd.h"
+#include "tiles.h"
 
 namespace cpu {
 
@@ -26,79 +23,6 @@ bool permit_amx() {
 }
 
 namespace {
-
-constexpr int tile = 1024;             // bytes
-constexpr int strips_together = 16;    // a stretch of them stays in the second cache while panels pass
-constexpr int step = 32;               // elements of a row that a tile of halves holds
-constexpr int steps_together = 64;
-constexpr int halves_together = 8;     // panels that pass together
-constexpr int blocks_together = 8;
-constexpr int integers_together = 4;   // panels unpacked at a time: 24 KB
-
-struct alignas(64) Shapes {
-  uint8_t palette = 1, start = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-  void set(int which, int height, int width) { rows[which] = (uint8_t)height, row_bytes[which] = (uint16_t)width; }
-};
-
-// The shapes of this thread's tiles, for one task: tiles in use would make every switch of threads dearer.
-class Tiles {
- public:
-  explicit Tiles(const Shapes &shapes) {
-    asm volatile("" ::"m"(shapes));  // compilers believe that only its first bytes are read
-    _tile_loadconfig(&shapes);
-  }
-  ~Tiles() { _tile_release(); }
-};
-
-// Compilers do not know that a tile load reads memory.
-inline void written() { asm volatile("" ::: "memory"); }
-
-// One block of 16 rows, ready for tiles: signed codes, scales and mins as floats.
-struct alignas(64) Block {
-  int8_t codes[block * lanes];
-  f32x16 scale[2], min[2];
-};
-
-struct Room {
-  float sums[strips_together * halves_together * lanes * lanes];
-  union {
-    uint8_t tails[halves_together][tile];  // last steps of panels, filled up with zeros
-    Block blocks[integers_together][blocks_together];
-  };
-};
-
-Room &own_room() {
-  struct Owner {
-    Room *room = reinterpret_cast<Room *>(allocate(sizeof(Room)));
-    ~Owner() { release(room); }
-  };
-  thread_local Owner owner;
-  return *owner.room;
-}
-
-// A rectangle of y: strips [s0, s1) and panels [p0, p1), with the whole product's operands.
-struct Part {
-  const Weight &w;
-  int64_t matrix;
-  const Strips &x;
-  int s0, s1;
-  int64_t p0, p1;
-  float *y;
-  int64_t stride;
-};
-
-// sums [16][16] -> their place in y
-void deliver(const Part &part, int s, int64_t p, const float *sums) {
-  const Strip strip = part.x.at(s);
-  const int width = (int)std::min<int64_t>(lanes, part.w.N - p * lanes);
-  float *y = part.y + strip.first * part.stride + p * lanes;
-  for (int t = 0; t < strip.rows; t++) {
-    if (width == lanes) store(y + t * part.stride, load<f32x16>(sums + t * lanes));
-    else memcpy(y + t * part.stride, sums + t * lanes, width * 4);
-  }
-}
 
 // R strips against P panels for some steps. Sums rest in memory between calls, which changes no bit of them. A tile is
 // loaded as soon as its last product is under way, so that loads and products overlap.
@@ -149,10 +73,9 @@ struct Stretch {
 };
 
 void halves_stretch(const Stretch &at, int64_t from, int64_t to, int64_t whole, float *c) {
-  const auto run = at.strips == 2 ? (at.panels == 2 ? halves_tile<2, 2, false> : halves_tile<2, 1, false>)
-                   : at.panels == 2 ? halves_tile<1, 2, false>
-                   : at.stream      ? halves_tile<1, 1, true>
-                                    : halves_tile<1, 1, false>;
+  const auto run = at.strips == 2  ? (at.panels == 2 ? halves_tile<2, 2, false> : halves_tile<2, 1, false>)
+                   : at.panels == 1 ? (at.stream ? halves_tile<1, 1, true> : halves_tile<1, 1, false>)
+                                    : halves_tile<1, 2, false>;
   const uint8_t *a[2], *b[2];
   for (int i = 0; i < 2; i++) a[i] = at.a[i] + from * at.a_step, b[i] = at.b[i] + from * tile;
   const int64_t steps = std::min(to, whole) - from;
@@ -171,6 +94,11 @@ void copy_tails(const Part &part, int64_t whole, uint8_t (*tails)[tile]) {
   written();
 }
 
+// Tile loads wait for memory one after another; prefetches do not.
+void ask(const uint8_t *panel, int64_t from, int64_t to) {
+  for (const uint8_t *at = panel + from * tile; at < panel + to * tile; at += 64) __builtin_prefetch(at, 0, 2);
+}
+
 void halves_part(const Part &part, Room &room) {
   const int64_t D = part.w.D, whole = D / step, steps = (D + step - 1) / step;
   const int strips = part.s1 - part.s0, a_step = part.x.at(part.s0).padded * 64;
@@ -179,6 +107,7 @@ void halves_part(const Part &part, Room &room) {
   if (whole < steps) copy_tails(part, whole, room.tails);
   for (int64_t from = 0; from < steps; from += together) {
     const int64_t to = std::min(steps, from + together);
+    for (int64_t p = part.p0; strips > 2 && p < part.p1; p++) ask(part.w.panel(part.matrix, p), from, std::min(to, whole));
     for (int64_t p = part.p0; p < part.p1; p += wide) {
       for (int s = part.s0; s < part.s1; s += 2) {
         Stretch at{};
@@ -200,7 +129,7 @@ void halves_part(const Part &part, Room &room) {
   }
 }
 
-void halves_product(const Weight &w, int64_t matrix, const Strips &x, int64_t from, int64_t to, float *y, int64_t stride) {
+int halves_product(const Weight &w, int64_t matrix, const Strips &x, int64_t from, int64_t to, float *y, int64_t stride) {
   const int rows = x.at(0).padded;
   Shapes shapes;
   for (int i : {0, 1, 2, 3, 4, 5}) shapes.set(i, rows, 64);
@@ -212,6 +141,7 @@ void halves_product(const Weight &w, int64_t matrix, const Strips &x, int64_t fr
                   own_room());
     }
   }
+  return x.count();
 }
 
 // [D / 32][n][32] of bf16, zeros beyond D and beyond the rows.
@@ -246,64 +176,96 @@ void unpack(const uint8_t *panel, int64_t from, int count, Block *to) {
   }
 }
 
-// One block (or half of one) of 16 rows of x and of w: 256 sums of integers, into memory.
-template <int which>
-inline void start(const int8_t *values, const int8_t *codes, int32_t *sums) {
-  if (which == 0) {
+// Two blocks (or halves of one) of 16 rows of x and of w: 256 sums of integers each, in tiles 0 and 1, or 2 and 3.
+template <int pair>
+inline void start(const int8_t *const *values, const int8_t *const *codes) {
+  _tile_loadd(4, values[0], block);
+  _tile_loadd(6, codes[0], 64);
+  _tile_loadd(5, values[1], block);
+  _tile_loadd(7, codes[1], 64);
+  if (pair == 0) {
     _tile_zero(0);
-    _tile_loadd(3, codes, 64);
-    _tile_loadd(2, values, block);
-    _tile_dpbssd(0, 2, 3);
-    _tile_stored(0, sums, 64);
-  } else {
     _tile_zero(1);
-    _tile_loadd(5, codes, 64);
-    _tile_loadd(4, values, block);
-    _tile_dpbssd(1, 4, 5);
-    _tile_stored(1, sums, 64);
+    _tile_dpbssd(0, 4, 6);
+    _tile_dpbssd(1, 5, 7);
+  } else {
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_dpbssd(2, 4, 6);
+    _tile_dpbssd(3, 5, 7);
   }
 }
 
-// As quantized_tile of kernels.cc, operation for operation; the next block's tiles run while this one's sums are scaled.
+template <int pair>
+inline void spill(int32_t (*sums)[lanes * lanes]) {
+  if (pair == 0) _tile_stored(0, sums[0], 64);
+  if (pair == 0) _tile_stored(1, sums[1], 64);
+  if (pair == 1) _tile_stored(2, sums[2], 64);
+  if (pair == 1) _tile_stored(3, sums[3], 64);
+}
+
+// What tiles summed of one unit (a block, or half of one), scaled into the running sums as quantized_tile of kernels.cc
+// does it, operation for operation.
+template <Layout layout>
+inline __attribute__((always_inline)) void finish(const Block &w, const uint8_t *x, int sub, const int32_t *spilled, f32x16 *out) {
+  constexpr Form f = form(layout);
+  constexpr int n = lanes;
+  const auto *xs = (const float *)(x + n * block), *weighted = xs + n;
+  const auto *half = (const int32_t *)(weighted + n) + n + sub * n;
+  const f32x16 scale = w.scale[sub];
+#pragma GCC unroll 16
+  for (int t = 0; t < n; t++) out[t] += to_float(load<i32x16>(spilled + t * lanes)) * (scale * xs[t]);
+  if (!f.min) return;
+  const f32x16 min = w.min[sub];
+#pragma GCC unroll 16
+  for (int t = 0; t < n; t++) out[t] += min * (f.sub < block ? xs[t] * (float)-half[t] : weighted[t]);
+}
+
+// A pair of units is multiplied while the one before it is stored and the one before that is scaled.
 template <Layout layout>
 void integer_tile(const Block *w, const uint8_t *strip, int blocks, float *sums, bool fresh) {
-  constexpr Form f = form(layout);
-  constexpr int subs = block / f.sub, n = lanes;
-  alignas(64) int32_t spilled[2][lanes * lanes];
-  f32x16 out[n];
+  constexpr int sub = form(layout).sub, subs = block / sub;
+  const int units = blocks * subs;
+  alignas(64) int32_t spilled[4][lanes * lanes];
+  f32x16 out[lanes];
 #pragma GCC unroll 16
-  for (int t = 0; t < n; t++) out[t] = fresh ? f32x16{} : load<f32x16>(sums + t * lanes);
-  const auto begin = [&](int u, auto which) __attribute__((always_inline)) {
-    if (u >= blocks * subs) return;
-    start<which>((const int8_t *)strip + u / subs * n * strip_block + u % subs * f.sub,
-                 w[u / subs].codes + u % subs * f.sub * lanes, spilled[which]);
+  for (int t = 0; t < lanes; t++) out[t] = fresh ? f32x16{} : load<f32x16>(sums + t * lanes);
+  const auto begin = [&](int u, auto pair) __attribute__((always_inline)) {
+    if (u >= units) return;
+    const int8_t *values[2], *codes[2];
+    for (int i = 0; i < 2; i++) {
+      const int at = std::min(u + i, units - 1);  // a pair of one: its second result is not looked at
+      values[i] = (const int8_t *)strip + at / subs * lanes * strip_block + at % subs * sub;
+      codes[i] = w[at / subs].codes + at % subs * sub * lanes;
+    }
+    start<pair>(values, codes);
   };
-  const auto finish = [&](int u, auto which) __attribute__((always_inline)) {
-    if (u >= blocks * subs) return;
-    const auto *xs = (const float *)(strip + u / subs * n * strip_block + n * block), *weighted = xs + n;
-    const auto *half = (const int32_t *)(weighted + n) + n + u % subs * n;
-    const f32x16 scale = w[u / subs].scale[u % subs], min = f.min ? w[u / subs].min[u % subs] : f32x16{};
-#pragma GCC unroll 16
-    for (int t = 0; t < n; t++) out[t] += to_float(load<i32x16>(spilled[which] + t * lanes)) * (scale * xs[t]);
-    if (!f.min) return;
-#pragma GCC unroll 16
-    for (int t = 0; t < n; t++) out[t] += min * (subs == 2 ? xs[t] * (float)-half[t] : weighted[t]);
+  const auto end = [&](int u, auto pair) __attribute__((always_inline)) {
+    for (int i = 0; i < 2; i++) {
+      if (u + i >= units) return;
+      const int at = (u + i) / subs;
+      finish<layout>(w[at], strip + at * lanes * strip_block, (u + i) % subs, spilled[pair * 2 + i], out);
+    }
   };
   constexpr std::integral_constant<int, 0> even{};
   constexpr std::integral_constant<int, 1> odd{};
   begin(0, even);
-  for (int u = 0; u < blocks * subs; u += 2) {
-    begin(u + 1, odd);
-    finish(u, even);
-    begin(u + 2, even);
-    finish(u + 1, odd);
+  begin(2, odd);
+  spill<even>(spilled);
+  for (int u = 0; u < units; u += 4) {
+    begin(u + 4, even);
+    spill<odd>(spilled);
+    end(u, even);
+    begin(u + 6, odd);
+    spill<even>(spilled);
+    end(u + 2, odd);
   }
 #pragma GCC unroll 16
-  for (int t = 0; t < n; t++) store(sums + t * lanes, out[t]);
+  for (int t = 0; t < lanes; t++) store(sums + t * lanes, out[t]);
 }
 
 template <Layout layout>
-void integer_part(const Part &part, Room &room) {
+void integers_part(const Part &part, Room &room) {
   const int64_t blocks = part.w.D / block;
   for (int64_t from = 0; from < blocks; from += blocks_together) {
     const int count = (int)std::min<int64_t>(blocks_together, blocks - from);
@@ -325,7 +287,7 @@ void integer_part(const Part &part, Room &room) {
 void integer_part(const Part &part, Room &room) {
   switch (part.w.layout) {
 #define LATENT_CASE(name) \
-  case Layout::name: return integer_part<Layout::name>(part, room);
+  case Layout::name: return integers_part<Layout::name>(part, room);
     LATENT_CASE(q8_0) LATENT_CASE(q4_0) LATENT_CASE(q4_1) LATENT_CASE(q5_0) LATENT_CASE(q5_1) LATENT_CASE(iq4_nl)
     LATENT_CASE(q2_k) LATENT_CASE(q3_k) LATENT_CASE(q4_k) LATENT_CASE(q5_k) LATENT_CASE(q6_k) LATENT_CASE(iq4_xs)
 #undef LATENT_CASE
@@ -333,15 +295,15 @@ void integer_part(const Part &part, Room &room) {
   }
 }
 
-// All strips but a last one of few rows.
+// All strips but a last one of few rows; none where they are strips for vectors.
 int integer_product(const Weight &w, int64_t matrix, const Strips &x, int64_t from, int64_t to, float *y, int64_t stride) {
   const int count = x.count(), strips = x.at(count - 1).padded == lanes ? count : count - 1;
-  if (strips == 0) return 0;
+  if (x.each < lanes || strips == 0) return 0;
   const int sub = form(w.layout).sub;
   Shapes shapes;
-  for (int i : {0, 1}) shapes.set(i, 16, 64);
-  for (int i : {2, 4}) shapes.set(i, 16, sub);
-  for (int i : {3, 5}) shapes.set(i, sub / 4, 64);
+  for (int i : {0, 1, 2, 3}) shapes.set(i, 16, 64);
+  for (int i : {4, 5}) shapes.set(i, 16, sub);
+  for (int i : {6, 7}) shapes.set(i, sub / 4, 64);
   const Tiles tiles(shapes);
   for (int s = 0; s < strips; s += strips_together) {
     for (int64_t p = from; p < to; p += integers_together) {
@@ -353,10 +315,8 @@ int integer_product(const Weight &w, int64_t matrix, const Strips &x, int64_t fr
 }
 
 int product(const Weight &w, int64_t matrix, const Strips &x, int64_t from, int64_t to, float *y, int64_t stride) {
-  if (x.kind == Rows::floats) return 0;
   if (x.kind == Rows::integers) return integer_product(w, matrix, x, from, to, y, stride);
-  halves_product(w, matrix, x, from, to, y, stride);
-  return x.count();
+  return x.kind == Rows::halves ? halves_product(w, matrix, x, from, to, y, stride) : 0;
 }
 
 }  // namespace

@@ -205,6 +205,7 @@ int latent_attend(latent *on, const float *q, const float *q_rope, const latent_
   using namespace cpu;
   const int64_t H = key_up->matrices, A = key_up->D, B = value_up->N, C = cache->latent, R = cache->key;
   on->scratch.reset();
+  ready(*on, *key_up), ready(*on, *value_up);
   for (int r = 0; r < runs; r++) {
     const int first = starts[r], count = starts[r + 1] - first;
     if (count == 0) continue;

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,25 @@
 
 namespace cpu {
 
+// Where the rows of a weight are before they are in panels.
+struct Source {
+  int dtype;
+  int64_t stride;                       // bytes of a row
+  std::vector<const uint8_t *> pieces;  // each of as many rows
+  int64_t rows;                         // of a piece
+  std::vector<int> files;               // an open descriptor for each piece, or none at all
+  std::vector<int64_t> offsets;         // and where in its file the piece is
+  std::vector<float> scales;            // of fp8 blocks
+  std::vector<bool> packed;             // each matrix
+  int64_t left;                         // matrices to pack
+};
+
 struct Weight {
   Layout layout;
   int64_t matrices, N, D;  // leading dimensions folded into `matrices`
   size_t panel_bytes, matrix_bytes;
   uint8_t *data = nullptr;
+  mutable std::unique_ptr<Source> source;  // null once every matrix is in panels
   mutable Weight *turned = nullptr;  // its matrices transposed, once somebody needed them
   const uint8_t *panel(int64_t matrix, int64_t p) const { return data + matrix * matrix_bytes + p * panel_bytes; }
   int64_t panels() const { return (N + lanes - 1) / lanes; }
@@ -148,7 +163,29 @@ void release(void *memory);
 
 // weights.cc
 Weight *pack(Library &on, int dtype, int rank, const int64_t *shape, const void *data, const float *scales);
+// A weight that is packed on use: pieces of as many rows each, which stay where they are until it is released.
+struct Pieces {
+  int count;
+  const void *const *at;
+  const int *files;  // null where the pieces are no file's
+  const int64_t *offsets;
+};
+Weight *borrow(Library &on, int dtype, int rank, const int64_t *shape, const Pieces &pieces, const float *scales);
+// Packs those of the listed matrices that are not, in one round of the pool. To be called before a panel is read.
+void pack_missing(Library &on, const Weight &w, const int64_t *matrices, int64_t count);
+inline void ready(Library &on, const Weight &w, const int64_t *matrices, int64_t count) {
+  if (w.source) pack_missing(on, w, matrices, count);
+}
+inline void ready(Library &on, const Weight &w, int64_t matrix) { ready(on, w, &matrix, 1); }
+void ready(Library &on, const Weight &w);  // all of them
 void unpack_row(const Weight &w, int64_t matrix, int64_t row, float *out);
+
+// Runs the body for each index, on this thread alone where so few rows are quicker packed than handed out.
+template <class Body>
+void each_or_here(Library &on, int64_t count, int64_t rows, const Body &body) {
+  if (rows > 16) return on.pool.run(count, body);
+  for (int64_t i = 0; i < count; i++) body(i);
+}
 
 // linear.cc
 bool alike(const Library &on, Layout a, Layout b);  // whether they read the same strips

@@ -66,9 +66,9 @@ struct Product {
 
 // Products whose inputs are all there, together: (matrix, expert, stretch of panels) is a task.
 void each_expert(Library &on, const std::vector<Group> &groups, const std::vector<Product> &products) {
-  const int64_t panels = products[0].w->panels();
-  const int64_t wanted = 16 * on.pool.threads(), given = (int64_t)(groups.size() * products.size());
-  const int64_t parts = std::min(panels, std::max<int64_t>(1, (wanted + given - 1) / given));
+  constexpr int64_t together = 8;  // panels, which share the strips of their expert
+  const int64_t panels = products[0].w->panels(), given = (int64_t)(groups.size() * products.size());
+  const int64_t parts = (panels + together - 1) / together;
   on.pool.run(given * parts, [&](int64_t task) {
     const int64_t part = task % parts, which = task / parts;
     const Product &product = products[which % products.size()];
@@ -96,6 +96,9 @@ int latent_experts(latent *on, const float *x, int T, const int32_t *experts, co
   }
   auto *token = on->scratch.take<int32_t>(visits), *place = on->scratch.take<int32_t>(visits);
   const std::vector<Group> groups = group(experts, visits, E, token, place, K);
+  std::vector<int64_t> chosen;
+  for (const Group &g : groups) chosen.push_back(g.expert);
+  for (const latent_weight *w : {gate, up, down}) ready(*on, *w, chosen.data(), (int64_t)chosen.size());
   auto *inner = on->scratch.take<float>((size_t)visits * F), *lift = on->scratch.take<float>((size_t)visits * F);
   auto *outer = on->scratch.take<float>((size_t)visits * D);
 

@@ -130,6 +130,11 @@ latent_weight *latent_upload(latent *on, int dtype, int rank, const int64_t *sha
   return static_cast<latent_weight *>(cpu::pack(*on, dtype, rank, shape, data, scales));
 }
 
+latent_weight *latent_borrow(latent *on, int dtype, int rank, const int64_t *shape, const void *const *pieces, int count,
+                             const int *files, const int64_t *offsets, const float *scales) {
+  return static_cast<latent_weight *>(cpu::borrow(*on, dtype, rank, shape, {count, pieces, files, offsets}, scales));
+}
+
 void latent_release(latent *on, latent_weight *weight) {
   if (!weight) return;
   latent_release(on, static_cast<latent_weight *>(weight->turned));

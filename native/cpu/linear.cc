@@ -20,8 +20,15 @@ int64_t panels_together(const Weight &w) {
   return std::max<int64_t>(1, (int64_t)(second_cache / w.panel_bytes));
 }
 
+// Few panels a task where few rows make it short, so that no thread waits long for the last; more where they share strips.
+int64_t panels_a_task(const Weight &w, int T, int threads) {
+  const int64_t fair = w.panels() / (1 * threads) + 1;
+  return std::min<int64_t>(fair, T <= 4 ? 16 : 8);
+}
+
 constexpr int tile_rows = 16;
-constexpr int tile_worth = 13;  // rows of integers: the vector kernels are as fast below
+constexpr int tile_worth = 13;  // rows of a strip of integers; the vector kernels are as fast below
+constexpr int many = 32;        // rows of integers in all: fewer do not pay for unpacking the weights
 
 Rows kind(const Library &on, Layout layout) {
   if (layout > Layout::bf16) return Rows::integers;
@@ -51,7 +58,8 @@ bool alike(const Library &on, Layout a, Layout b) { return kind(on, a) == kind(o
 Strips room_for_strips(Library &on, Layout layout, int T, int64_t D) {
   const Rows rows = kind(on, layout);
   const size_t bytes = row_bytes(rows, D);
-  const int each = on.k->tiles && rows != Rows::floats ? tile_rows : on.k->strip;
+  const bool tiles = on.k->tiles && (rows == Rows::halves || (rows == Rows::integers && T >= many));
+  const int each = tiles ? tile_rows : on.k->strip;
   return {on.scratch.take<uint8_t>((size_t)(T + each) * bytes), bytes, T, each, rows};
 }
 
@@ -65,7 +73,7 @@ void pack_strip(const Library &on, Layout layout, const Strips &strips, int s, c
 
 Strips pack_strips(Library &on, Layout layout, const float *x, int T, int64_t D) {
   const Strips strips = room_for_strips(on, layout, T, D);
-  on.pool.run(strips.count(), [&](int64_t s) {
+  each_or_here(on, strips.count(), T, [&](int64_t s) {
     const float *rows[strip_most];
     const Strip strip = strips.at((int)s);
     for (int t = 0; t < strip.rows; t++) rows[t] = x + (int64_t)(strip.first + t) * D;
@@ -93,17 +101,14 @@ void multiply(const Library &on, const Weight &w, int64_t matrix, const Strips &
 
 namespace {
 
-// Rectangles of y for tiles: of the widths that keep all threads equally long at work, the widest, for its panels share
-// what is read of x.
+// Rectangles of y for tiles, small ones: threads that share a core with others' work are several times slower. Rows of
+// one group follow each other, so that a thread finds its strips in the second cache.
 void many_rows(Library &on, const Strips &x, const Weight &w, int64_t matrix, float *y, int64_t stride) {
   constexpr int rows = 256;
-  const int64_t panels = w.panels(), groups = std::max(1, x.T / rows), threads = on.pool.threads();
-  const auto tasks = [&](int64_t each) { return (panels + each - 1) / each * groups; };
-  const auto rounds = [&](int64_t each) { return (tasks(each) + threads - 1) / threads * each; };
-  int64_t each = 8;
-  for (int64_t fewer : {4, 2}) each = rounds(fewer) < rounds(each) ? fewer : each;
-  on.pool.run(tasks(each), [&](int64_t task) {
-    const int64_t group = task % groups, from = task / groups * each, first = group * rows;
+  const int64_t panels = w.panels(), groups = std::max(1, x.T / rows);
+  const int64_t each = panels * groups >= 32 * on.pool.threads() ? 4 : 2, parts = (panels + each - 1) / each;
+  on.pool.run(parts * groups, [&](int64_t task) {
+    const int64_t group = task / parts, from = task % parts * each, first = group * rows;
     Strips own = x;
     own.data += first * x.row_bytes, own.T = group + 1 < groups ? rows : (int)(x.T - first);
     multiply(on, w, matrix, own, from, std::min(panels, from + each), y + first * stride, stride);
@@ -113,9 +118,10 @@ void many_rows(Library &on, const Strips &x, const Weight &w, int64_t matrix, fl
 }  // namespace
 
 void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix, float *y, int64_t stride) {
+  ready(on, w, matrix);
   const Strips strips = pack_strips(on, w.layout, x, T, w.D);
-  if (strips.each == tile_rows && T >= 2 * tile_rows) return many_rows(on, strips, w, matrix, y, stride);
-  const int64_t panels = w.panels(), each = panels / (8 * on.pool.threads()) + 1;
+  if (strips.each == tile_rows && T >= many) return many_rows(on, strips, w, matrix, y, stride);
+  const int64_t panels = w.panels(), each = panels_a_task(w, T, on.pool.threads());
   on.pool.run((panels + each - 1) / each, [&](int64_t part) {
     multiply(on, w, matrix, strips, part * each, std::min(panels, (part + 1) * each), y, stride);
   });
@@ -123,9 +129,10 @@ void linear(Library &on, const float *x, int T, const Weight &w, int64_t matrix,
 
 void head_linear(Library &on, const float *x, int T, const Weight &w, float *y) {
   const int64_t H = w.matrices;
+  ready(on, w);
   std::vector<Strips> heads;
   for (int64_t h = 0; h < H; h++) heads.push_back(room_for_strips(on, w.layout, T, w.D));
-  on.pool.run(H, [&](int64_t h) {
+  each_or_here(on, H, T * H, [&](int64_t h) {
     for (int s = 0; s < heads[h].count(); s++) {
       const float *rows[strip_most];
       const Strip strip = heads[h].at(s);

@@ -108,7 +108,7 @@ inline i32x16 splat_shifted(const int32_t *value) {
 #if defined(__AVX512F__)
   return (i32x16)_mm512_maskz_slli_epi32(0xffff, _mm512_set1_epi32(*value), bits);
 #else
-  return (*value << bits) - i32x16{};
+  return *value * (1 << bits) - i32x16{};
 #endif
 }
 

@@ -1,7 +1,12 @@
-// Checkpoint rows -> panels, once, at upload. Values are kept bit for bit; only their order changes.
+// When checkpoint rows become panels: at upload, or, where they are borrowed, a matrix at a time when it is first used.
+// Values are kept bit for bit; only their order changes (packing.cc is the fast way, the plain one is here).
+#include <algorithm>
 #include <cstring>
+#ifdef __unix__
+#include <unistd.h>
+#endif
 
-#include "cpu.h"
+#include "packing.h"
 
 namespace cpu {
 
@@ -78,29 +83,6 @@ void put_codes(Form f, const uint8_t *codes, int lane, uint8_t *to) {
   }
 }
 
-// q4_0 and q8_0 straight from the checkpoint's words: most of most files.
-void put_q4_0(const uint8_t *row, int64_t D, int lane, uint8_t *panel) {
-  constexpr Form f = form(Layout::q4_0);
-  constexpr uint32_t low = 0x0f0f0f0f;
-  for (int64_t b = 0; b < D / block; b++, row += 18, panel += block_bytes(f)) {
-    auto *words = (uint32_t *)panel + lane;
-    for (int j = 0; j < 2; j++) {  // bytes hold elements i and i + 16
-      const uint32_t even = word_at(row + 2 + 8 * j), odd = word_at(row + 6 + 8 * j);
-      words[j * lanes] = (even & low) | (odd & low) << 4;
-      words[(j + 2) * lanes] = (even >> 4 & low) | (odd & ~low);
-    }
-    memcpy(panel + code_bytes(f) + lane * 2, row, 2);
-  }
-}
-
-void put_q8_0(const uint8_t *row, int64_t D, int lane, uint8_t *panel) {
-  constexpr Form f = form(Layout::q8_0);
-  for (int64_t b = 0; b < D / block; b++, row += 34, panel += block_bytes(f)) {
-    for (int g = 0; g < 8; g++) ((uint32_t *)panel)[g * lanes + lane] = word_at(row + 2 + 4 * g) ^ 0x80808080;
-    memcpy(panel + code_bytes(f) + lane * 2, row, 2);
-  }
-}
-
 uint8_t code_at(Form f, const uint8_t *from, int lane, int i) {
   const int group = i / 4, place = lane * 4 + i % 4;
   if (f.bytes) return from[group * 64 + place];
@@ -160,18 +142,16 @@ float value_at(Layout layout, const uint8_t *panel, int64_t d, int lane) {
   return scale * code - half_value(head + lanes * 2 + lane * 2) * scales[(subs + sub) * lanes + lane];
 }
 
-float element(int dtype, const uint8_t *data, int64_t at) {
+float element(int dtype, const uint8_t *row, int64_t d) {
   switch (dtype) {
-    case LATENT_F16: return f16_to_f32(((const uint16_t *)data)[at]);
-    case LATENT_F8_E4M3: return f8_to_f32(data[at]);
-    default: return ((const float *)data)[at];
+    case LATENT_F16: return f16_to_f32(((const uint16_t *)row)[d]);
+    case LATENT_F8_E4M3: return f8_to_f32(row[d]);
+    default: return ((const float *)row)[d];
   }
 }
 
-void put_f32(int dtype, const uint8_t *data, int64_t first, int64_t D, const float *scales, int lane, float *panel) {
-  for (int64_t d = 0; d < D; d++) {
-    panel[d * lanes + lane] = element(dtype, data, first + d) * (scales ? scales[d / 128] : 1);
-  }
+void put_f32(int dtype, const uint8_t *row, int64_t D, const float *scales, int lane, float *panel) {
+  for (int64_t d = 0; d < D; d++) panel[d * lanes + lane] = element(dtype, row, d) * (scales ? scales[d / 128] : 1);
 }
 
 void put_bf16(const uint16_t *row, int64_t D, int lane, uint16_t *panel) {
@@ -184,53 +164,135 @@ int64_t row_bytes(int dtype, int64_t D) {
   return D * (dtype == LATENT_F8_E4M3 ? 1 : dtype == LATENT_F16 || dtype == LATENT_BF16 ? 2 : 4);
 }
 
+// Up to 16 rows, one after another: the definition of a panel.
+void pack_plainly(const Weight &w, int dtype, const uint8_t *const *rows, int count, const float *scales, uint8_t *panel) {
+  memset(panel, 0, w.panel_bytes);  // blocks only set bits, and lanes without a row stay zero
+  for (int lane = 0; lane < count; lane++) {
+    switch (w.layout) {
+      case Layout::bf16: put_bf16((const uint16_t *)rows[lane], w.D, lane, (uint16_t *)panel); break;
+      case Layout::f32: put_f32(dtype, rows[lane], w.D, scales, lane, (float *)panel); break;
+      default: put_blocks(w.layout, rows[lane], w.D, lane, panel);
+    }
+  }
+}
+
+const uint8_t *row_of(const Source &s, int64_t row) { return s.pieces[row / s.rows] + row % s.rows * s.stride; }
+
+// Block scales of a row's place in its matrix, or null.
+const float *scales_of(const Weight &w, const Source &s, int64_t matrix, int64_t n) {
+  const int64_t height = (w.N + 127) / 128, wide = (w.D + 127) / 128;
+  return s.scales.empty() ? nullptr : s.scales.data() + (matrix * height + n / 128) * wide;
+}
+
+// A copy of rows [from, to) read from their files, or null: mapped pages that nobody has touched cost several times as
+// much, once as faults and once more when the system takes them back, and would count beside the panels.
+const uint8_t *fetch(const Source &s, int64_t from, int64_t to) {
+#ifdef __unix__
+  if (s.files.empty()) return nullptr;
+  thread_local std::vector<uint8_t> kept;
+  if ((int64_t)kept.size() < (to - from) * s.stride) kept.resize((to - from) * s.stride);
+  for (uint8_t *out = kept.data(); from < to;) {
+    const int64_t piece = from / s.rows, end = std::min(to, (piece + 1) * s.rows), bytes = (end - from) * s.stride;
+    if (pread(s.files[piece], out, bytes, s.offsets[piece] + from % s.rows * s.stride) != bytes) return nullptr;
+    out += bytes, from = end;
+  }
+  return kept.data();
+#else
+  return nullptr;
+#endif
+}
+
+// Panels [first, last) of a matrix.
+void pack_panels(const Library &on, const Weight &w, int64_t matrix, int64_t first, int64_t last) {
+  const Source &s = *w.source;
+  const int64_t above = matrix * w.N, from = above + first * lanes, to = above + std::min(w.N, last * lanes);
+  const bool plain = on.k == kernels_scalar;  // stays without vectors, to check the others
+  const uint8_t *copy = fetch(s, from, to);
+  for (int64_t p = first; p < last; p++) {
+    const int count = (int)std::min<int64_t>(lanes, w.N - p * lanes);
+    const uint8_t *rows[lanes];
+    for (int i = 0; i < count; i++) {
+      const int64_t row = above + p * lanes + i;
+      rows[i] = copy ? copy + (row - from) * s.stride : row_of(s, row);
+    }
+    const float *scales = scales_of(w, s, matrix, p * lanes);
+    uint8_t *panel = w.data + matrix * w.matrix_bytes + p * w.panel_bytes;
+    if (!plain && count == lanes && pack_together(w.layout, s.dtype, rows, w.D, scales, panel)) continue;
+    pack_plainly(w, s.dtype, rows, count, scales, panel);
+  }
+}
+
+Weight *refused(Library &on, const std::string &why) {
+  on.error = why;
+  return nullptr;
+}
+
 }  // namespace
 
-Weight *pack(Library &on, int dtype, int rank, const int64_t *shape, const void *data, const float *scales) {
-  int64_t D = shape[rank - 1], N = rank > 1 ? shape[rank - 2] : 1, matrices = 1;
+Weight *borrow(Library &on, int dtype, int rank, const int64_t *shape, const Pieces &pieces, const float *scales) {
+  const int64_t D = shape[rank - 1], N = rank > 1 ? shape[rank - 2] : 1;
+  int64_t matrices = 1;
   for (int i = 0; i < rank - 2; i++) matrices *= shape[i];
-  Layout layout = layout_of(dtype);
+  const Layout layout = layout_of(dtype);
   if (layout > Layout::bf16 && D % form(layout).source_block != 0) {
-    on.error = "rows of " + std::to_string(D) + " are not whole blocks of " + std::to_string(form(layout).source_block);
-    return nullptr;
+    return refused(on, "rows of " + std::to_string(D) + " are not whole blocks of " + std::to_string(form(layout).source_block));
   }
-  Weight *w = new latent_weight;
+  if (pieces.count < 1 || matrices * N % pieces.count != 0) {
+    return refused(on, std::to_string(matrices * N) + " rows do not come in " + std::to_string(pieces.count) + " equal pieces");
+  }
+  auto w = std::make_unique<latent_weight>();
   w->layout = layout, w->matrices = matrices, w->N = N, w->D = D;
-  w->panel_bytes = panel_bytes(layout, D);
-  w->matrix_bytes = w->panel_bytes * w->panels();
-  w->data = allocate(w->matrix_bytes * matrices);
-  if (!w->data) {
-    on.error = "no memory for a weight of " + std::to_string(w->matrix_bytes * matrices) + " bytes";
-    delete static_cast<latent_weight *>(w);
-    return nullptr;
+  w->panel_bytes = panel_bytes(layout, D), w->matrix_bytes = w->panel_bytes * w->panels();
+  const size_t bytes = w->matrix_bytes * matrices;
+  w->data = allocate(bytes);  // room in the address space; pages come as panels are written
+  if (!w->data) return refused(on, "no memory for a weight of " + std::to_string(bytes) + " bytes");
+  w->source = std::make_unique<Source>();
+  Source &s = *w->source;
+  s.dtype = dtype, s.stride = row_bytes(dtype, D), s.rows = matrices * N / pieces.count;
+  for (int i = 0; i < pieces.count; i++) s.pieces.push_back((const uint8_t *)pieces.at[i]);
+  if (pieces.files) {
+    s.files.assign(pieces.files, pieces.files + pieces.count);
+    s.offsets.assign(pieces.offsets, pieces.offsets + pieces.count);
   }
-  int64_t height = (N + 127) / 128, wide = (D + 127) / 128, stride = row_bytes(dtype, D);
-  on.pool.run(matrices * w->panels(), [&](int64_t at) {
-    int64_t m = at / w->panels(), p = at % w->panels();
-    uint8_t *panel = const_cast<uint8_t *>(w->panel(m, p));
-    const bool whole = (p + 1) * lanes <= N && (layout == Layout::q4_0 || layout == Layout::q8_0);
-    if (!whole) memset(panel, 0, w->panel_bytes);  // the others only set bits, and lanes without a row stay zero
-    for (int64_t n = p * lanes; n < N && n < (p + 1) * lanes; n++) {
-      int lane = n % lanes;
-      const uint8_t *row = (const uint8_t *)data + (m * N + n) * stride;
-      switch (layout) {
-        case Layout::bf16: put_bf16((const uint16_t *)row, D, lane, (uint16_t *)panel); break;
-        case Layout::f32:
-          put_f32(dtype, (const uint8_t *)data, (m * N + n) * D, D,
-                  scales ? scales + (m * height + n / 128) * wide : nullptr, lane, (float *)panel);
-          break;
-        case Layout::q4_0: put_q4_0(row, D, lane, panel); break;
-        case Layout::q8_0: put_q8_0(row, D, lane, panel); break;
-        default: put_blocks(layout, row, D, lane, panel);
-      }
-    }
-  });
+  if (scales) s.scales.assign(scales, scales + matrices * ((N + 127) / 128) * ((D + 127) / 128));
+  s.packed.assign(matrices, false), s.left = matrices;
+  return w.release();
+}
+
+Weight *pack(Library &on, int dtype, int rank, const int64_t *shape, const void *data, const float *scales) {
+  Weight *w = borrow(on, dtype, rank, shape, {1, &data, nullptr, nullptr}, scales);
+  if (w) ready(on, *w);
   return w;
 }
 
-void unpack_row(const Weight &w, int64_t matrix, int64_t row, float *out) {
-  const uint8_t *panel = w.panel(matrix, row / lanes);
-  int lane = row % lanes;
+void pack_missing(Library &on, const Weight &w, const int64_t *matrices, int64_t count) {
+  Source &s = *w.source;
+  std::vector<int64_t> missing;
+  for (int64_t i = 0; i < count; i++) {
+    if (s.packed[matrices[i]]) continue;
+    s.packed[matrices[i]] = true;
+    missing.push_back(matrices[i]);
+  }
+  constexpr size_t grain = 1 << 18;  // bytes of panels that are worth a thread's while
+  const int64_t panels = w.panels(), each = std::max<int64_t>(1, grain / w.panel_bytes), parts = (panels + each - 1) / each;
+  on.pool.run((int64_t)missing.size() * parts, [&](int64_t task) {
+    const int64_t first = task % parts * each;
+    pack_panels(on, w, missing[task / parts], first, std::min(panels, first + each));
+  });
+  s.left -= (int64_t)missing.size();
+  if (s.left == 0) w.source.reset();
+}
+
+void ready(Library &on, const Weight &w) {
+  if (!w.source) return;
+  std::vector<int64_t> every(w.matrices);
+  for (int64_t m = 0; m < w.matrices; m++) every[m] = m;
+  pack_missing(on, w, every.data(), w.matrices);
+}
+
+namespace {
+
+void unpack_lane(const Weight &w, const uint8_t *panel, int lane, float *out) {
   for (int64_t d = 0; d < w.D; d++) {
     switch (w.layout) {
       case Layout::f32: out[d] = ((const float *)panel)[d * lanes + lane]; break;
@@ -238,6 +300,17 @@ void unpack_row(const Weight &w, int64_t matrix, int64_t row, float *out) {
       default: out[d] = value_at(w.layout, panel, d, lane);
     }
   }
+}
+
+}  // namespace
+
+void unpack_row(const Weight &w, int64_t matrix, int64_t row, float *out) {
+  if (!w.source || w.source->packed[matrix]) return unpack_lane(w, w.panel(matrix, row / lanes), row % lanes, out);
+  // straight from where it lies: an embedding is looked up a row at a time, and its panels may never be needed
+  std::vector<uint8_t> panel(w.panel_bytes);
+  const uint8_t *from = row_of(*w.source, matrix * w.N + row);
+  pack_plainly(w, w.source->dtype, &from, 1, scales_of(w, *w.source, matrix, row), panel.data());
+  unpack_lane(w, panel.data(), 0, out);
 }
 
 }  // namespace cpu

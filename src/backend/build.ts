@@ -44,7 +44,7 @@ const avx512 = [
 
 /** What kernels.cc is compiled for, each with its flags; amx.cc adds tiles to avx512. */
 const isas: Readonly<Record<string, readonly string[]>> = {
-  scalar: [],
+  scalar: ['-O1'], // the compiler spends half a minute on -O3 of what only old machines run
   avx2: ['-mavx2', '-mfma', '-mf16c'],
   avx512,
   avx512bf16: [...avx512, '-mavx512bf16'],
@@ -71,7 +71,7 @@ export async function buildCpu(tell: { readonly building?: () => void } = {}): P
   try {
     // never unmapped: a program that ends without closing its engine unloads the library under its threads' feet
     const link = { inputs: [], flags: ['-shared', '-Wl,-z,nodelete'] }
-    await compile({ compiler: compiler.name, flags: [...flags, '-O3'], link, path }, unitsOf(sources))
+    await compile({ compiler: compiler.name, flags: ['-O3', ...flags], link, path }, unitsOf(sources))
     return { path, compiler: compiler.version, fresh: true }
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error)

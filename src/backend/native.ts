@@ -3,11 +3,11 @@
 import koffi from 'koffi'
 import { byteLength, type DType } from '../tensor/dtype.ts'
 import { CapacityError, KernelError, ShapeError } from '../tensor/error.ts'
-import { decodeRow, dims, host, size, type Tensor } from '../tensor/tensor.ts'
+import { decodeRow, dims, host, type Piece, piecesOf, size, type Tensor } from '../tensor/tensor.ts'
 import { type Arena, createArena } from './arena.ts'
 import type { Backend, PageShape, Pages } from './backend.ts'
 
-const abi = 1
+const abi = 2
 
 /** The numbers of `enum latent_dtype`. */
 const dtypes: Partial<Record<DType, number>> = {
@@ -53,6 +53,8 @@ const prototypes = {
   latent_read: 'int (uintptr_t on, uintptr_t from, void *host, size_t bytes)',
   latent_upload:
     'uintptr_t (uintptr_t on, int dtype, int rank, const int64_t *shape, const void *data, const void *scales)',
+  latent_borrow:
+    'uintptr_t (uintptr_t on, int dtype, int rank, const int64_t *shape, const uint64_t *pieces, int count, const int *files, const int64_t *offsets, const void *scales)',
   latent_release: 'void (uintptr_t on, uintptr_t weight)',
   latent_embed: 'int (uintptr_t on, uintptr_t table, const int32_t *tokens, int T, uintptr_t y)',
   latent_linear: 'int (uintptr_t on, uintptr_t x, int T, uintptr_t w, uintptr_t y)',
@@ -108,7 +110,7 @@ export function openNative(name: string, path: string, options: NativeOptions = 
 }
 
 function createBackend(name: string, lib: Library, on: number, arena: Arena): Backend {
-  const weights = new Set<number>()
+  const weights = new Map<number, Tensor | null>() // with the mapped file that they may still be read from
   const caches = new Set<number>()
 
   function check(failed: number): void {
@@ -127,16 +129,14 @@ function createBackend(name: string, lib: Library, on: number, arena: Arena): Ba
     const number = dtypes[dtype]
     if (number === undefined) throw new KernelError(`the ${name} backend does not take ${dtype} weights`)
     const sizes = BigInt64Array.from(shape, BigInt)
-    const handle = lib.latent_upload(
-      on,
-      number,
-      shape.length,
-      sizes,
-      host(tensor),
-      scales ? host(scales) : null,
-    )
+    const described = [on, number, shape.length, sizes] as const
+    const factors = scales ? host(scales) : null
+    const pieces = piecesOf(tensor)
+    const handle = pieces
+      ? lib.latent_borrow(...described, ...places(pieces), factors)
+      : lib.latent_upload(...described, host(tensor), factors)
     if (!handle) throw new CapacityError(`${name}: ${lib.latent_error(on)}`)
-    weights.add(handle)
+    weights.set(handle, pieces && tensor)
     return { dtype, shape, data: handle }
   }
 
@@ -281,7 +281,7 @@ function createBackend(name: string, lib: Library, on: number, arena: Arena): Ba
     },
     scope: (body) => arena.scope(body),
     close() {
-      for (const handle of weights) lib.latent_release(on, handle)
+      for (const handle of weights.keys()) lib.latent_release(on, handle)
       for (const cache of caches) lib.latent_cache_close(on, cache)
       weights.clear()
       caches.clear()
@@ -290,6 +290,15 @@ function createBackend(name: string, lib: Library, on: number, arena: Arena): Ba
     },
   }
 }
+
+/** Addresses, how many, descriptors and offsets, as latent_borrow takes them. */
+const places = (pieces: readonly Piece[]) =>
+  [
+    BigUint64Array.from(pieces, ({ bytes }) => koffi.address(bytes)),
+    pieces.length,
+    Int32Array.from(pieces, ({ fd }) => fd),
+    BigInt64Array.from(pieces, ({ offset }) => BigInt(offset)),
+  ] as const
 
 function at(tensor: Tensor): number {
   if (typeof tensor.data === 'number') return tensor.data

@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readSync,
   rmSync,
   truncateSync,
   writeFileSync,
@@ -16,7 +17,7 @@ import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { byteLength, type DType } from '../tensor/dtype.ts'
 import { CheckpointError, ShapeError } from '../tensor/error.ts'
-import { decodeRow, floats, fromFloats, host, size, type Tensor } from '../tensor/tensor.ts'
+import { decodeRow, floats, fromFloats, host, piecesOf, size, type Tensor } from '../tensor/tensor.ts'
 import { openCheckpoint, readConfigFile } from './checkpoint.ts'
 import { type NamedTensor, writeSafetensors } from './safetensors.ts'
 
@@ -56,6 +57,38 @@ test('every format, scalars and empty tensors round trip', () => {
     assert.deepEqual(wide.subarray(3), host(tensor))
   }
   checkpoint.close()
+})
+
+test('mapped tensors are what is read, whatever happens to the checkpoint and the name of its file', () => {
+  const path = fresh()
+  const file = join(path, 'model.safetensors')
+  const tensors: NamedTensor[] = [
+    { name: 'a', tensor: make('f32', [300, 5]) },
+    { name: 'b', tensor: make('f16', [6, 64], 1) },
+    {
+      name: 'scaled',
+      tensor: { ...make('f8_e4m3', [4, 4]), scales: fromFloats([1, 1], Float32Array.of(2)) },
+    },
+    { name: 'six bytes', tensor: make('bf16', [3, 1], 2) },
+    { name: 'empty', tensor: make('f32', [0, 4]) },
+  ]
+  writeSafetensors(file, tensors)
+  const checkpoint = openCheckpoint(path)
+  const mapped = tensors.map(({ name, tensor }) => ({ name, tensor, got: checkpoint.map(name) }))
+  assert.throws(() => checkpoint.map('c'), /no tensor 'c'/)
+  checkpoint.close()
+  assert.throws(() => checkpoint.map('a'), /closed/)
+  rmSync(file)
+  for (const { name, tensor, got } of mapped) {
+    if (got === null) continue // no mmap here, an odd place, or nothing to map
+    assert.deepEqual({ ...got, data: Buffer.from(host(got)) }, { ...tensor, data: Buffer.from(host(tensor)) })
+    const [piece] = piecesOf(got) ?? []
+    const again = new Uint8Array(piece.bytes.length)
+    assert.equal(readSync(piece.fd, again, 0, again.length, piece.offset), again.length, name)
+    assert.deepEqual(Buffer.from(again), Buffer.from(piece.bytes))
+  }
+  if (process.platform === 'linux') assert.ok(mapped[0].got !== null)
+  assert.equal(mapped[4].got, null)
 })
 
 test('fp8: scales come with their matrix, from another shard, too', () => {
@@ -136,10 +169,9 @@ test('reading says which tensor of which file', () => {
     /'x' in model.safetensors is 400 bytes long.* 5/,
   )
   truncateSync(file, 200)
-  assert.throws(
-    () => checkpoint.read('x'),
-    /'x' from model.safetensors: the file was cut short since it was opened/,
-  )
+  const short = /'x' from model.safetensors: the file was cut short since it was opened \(\d+ of 400 bytes\)/
+  assert.throws(() => checkpoint.read('x'), short)
+  assert.throws(() => checkpoint.map('x'), short)
   rmSync(file)
   checkpoint.close()
   assert.throws(() => checkpoint.read('x'), /closed/)

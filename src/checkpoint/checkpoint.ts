@@ -1,14 +1,15 @@
 // A checkpoint: names to bytes, whatever the files. The contract, and opening one from a folder or a GGUF file.
 // Knows no model: which tensors there should be, and of which shapes, is the loader's business.
-import { closeSync, existsSync, openSync } from 'node:fs'
+import { closeSync, existsSync, fstatSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DType } from '../tensor/dtype.ts'
 import { CheckpointError } from '../tensor/error.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import type { Piece, Tensor } from '../tensor/tensor.ts'
 import { readFully, readText } from './files.ts'
 import { isGguf, listGguf, readGgufJson } from './gguf.ts'
 import type { Header } from './header.ts'
 import { parseObject } from './json.ts'
+import { type Mapping, mapFile } from './mmap.ts'
 import { readHeader } from './safetensors.ts'
 import { pairScales } from './scales.ts'
 import { findShards, indexProblems } from './shards.ts'
@@ -32,6 +33,11 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>
   /** A fresh host tensor with its scales, read by range. */
   read(name: string): Tensor
+  /**
+   * The same without reading it: pages of the file, good for as long as the tensor is held, `close` or not. Null where
+   * files cannot be mapped. A file that is cut short while its tensors are in use ends the process.
+   */
+  map(name: string): Tensor | null
   /**
    * The same bytes into a piece of a larger buffer; `target` is exactly as long as the tensor. Scales are read apart,
    * by `tensors.get(name).scales.name`.
@@ -102,6 +108,14 @@ function reader(path: string, tensors: ReadonlyMap<string, TensorInfo>, folder =
     return scales === undefined ? { dtype, shape, data } : { dtype, shape, data, scales: read(scales) }
   }
 
+  function map(info: TensorInfo): Tensor | null {
+    const piece = files.view(info)
+    if (piece === null) return null
+    const { dtype, shape, scales } = info
+    const tensor = { dtype, shape, data: { pieces: [piece] } }
+    return scales === undefined ? tensor : { ...tensor, scales: read(scales) }
+  }
+
   function readInto(name: string, target: Uint8Array): void {
     const info = find(name)
     const length = info.end - info.start
@@ -112,44 +126,75 @@ function reader(path: string, tensors: ReadonlyMap<string, TensorInfo>, folder =
     files.fill(info, target)
   }
 
-  return { path, tensors, read: (name) => read(find(name)), readInto, close: files.close }
+  return {
+    path,
+    tensors,
+    read: (name) => read(find(name)),
+    map: (name) => map(find(name)),
+    readInto,
+    close: files.close,
+  }
+}
+
+interface OpenFile {
+  readonly fd: number
+  /** Null where it cannot be mapped; undefined until somebody asks. */
+  mapping?: Mapping | null
 }
 
 /** The files that were read from so far, kept open until the checkpoint is closed. */
 function openFiles(path: string) {
-  const open = new Map<string, number>()
+  const open = new Map<string, OpenFile>()
   let closed = false
 
-  function descriptor(file: string): number {
+  function find(file: string): OpenFile {
     const known = open.get(file)
     if (known !== undefined) return known
-    const fd = openSync(join(path, file), 'r')
-    open.set(file, fd)
-    return fd
+    const found = { fd: openSync(join(path, file), 'r') }
+    open.set(file, found)
+    return found
+  }
+
+  /** What `look` makes of the tensor's file; errors say which tensor and file. */
+  function during<Result>(info: TensorInfo, look: (file: OpenFile) => Result): Result {
+    if (closed) throw new CheckpointError(`${failed(info)}: the checkpoint is closed`)
+    try {
+      return look(find(info.file))
+    } catch (error) {
+      throw new CheckpointError(`${failed(info)}: ${(error as Error).message}`)
+    }
   }
 
   function fill(info: TensorInfo, target: Uint8Array): void {
-    const failed = `cannot read '${info.name}' from ${info.file}`
-    if (closed) throw new CheckpointError(`${failed}: the checkpoint is closed`)
-    let got: number
-    try {
-      got = readFully(descriptor(info.file), target, info.start)
-    } catch (error) {
-      throw new CheckpointError(`${failed}: ${(error as Error).message}`)
-    }
-    if (got === target.length) return
-    throw new CheckpointError(
-      `${failed}: the file was cut short since it was opened (${got} of ${target.length} bytes)`,
-    )
+    const got = during(info, ({ fd }) => readFully(fd, target, info.start))
+    if (got < target.length) throw cutShort(info, got)
+  }
+
+  function view(info: TensorInfo): Piece | null {
+    // the size now: to look beyond the end would end the process
+    const { file, size } = during(info, (file) => ({ file, size: fstatSync(file.fd).size }))
+    if (size < info.end) throw cutShort(info, Math.max(0, size - info.start))
+    if (file.mapping === undefined) file.mapping = mapFile(file.fd, size)
+    return file.mapping?.view(info.start, info.end) ?? null
   }
 
   function close(): void {
     closed = true
-    for (const fd of open.values()) closeSync(fd)
+    for (const { fd, mapping } of open.values()) {
+      if (!mapping) closeSync(fd) // a mapping's goes with the last of its tensors
+    }
     open.clear()
   }
 
-  return { fill, close }
+  return { fill, view, close }
+}
+
+const failed = (info: TensorInfo): string => `cannot read '${info.name}' from ${info.file}`
+
+function cutShort(info: TensorInfo, got: number): CheckpointError {
+  return new CheckpointError(
+    `${failed(info)}: the file was cut short since it was opened (${got} of ${info.end - info.start} bytes)`,
+  )
 }
 
 /**

@@ -57,8 +57,9 @@ export function openCursor(fd: number, size: number, start = 0) {
     if (Number.isSafeInteger(value)) return value
     throw new CheckpointError(`claims ${bytes.readBigUInt64LE(from)} as ${what}; the header is damaged`)
   }
-  const string = (what: string, longest = longestString): string => {
-    const length = u64(`the length of ${what}`)
+  // `length of` is made once for an array: a vocabulary has a hundred thousand strings
+  const string = (what: string, longest = longestString, lengthOf = `the length of ${what}`): string => {
+    const length = u64(lengthOf)
     if (length > longest) throw new CheckpointError(`has ${length} bytes for ${what}, at most ${longest}`)
     const from = take(length, what)
     return bytes.toString('utf8', from, from + length)
@@ -88,7 +89,8 @@ export function openCursor(fd: number, size: number, start = 0) {
       throw new CheckpointError(`is truncated: ${what} claims ${count} values, ${size - at} bytes are left`)
     }
     if (of === 'string') {
-      for (let i = 0; i < count; i++) skip(u64(`the length of ${what}`), what)
+      const lengthOf = `the length of ${what}`
+      for (let i = 0; i < count; i++) skip(u64(lengthOf), what)
     } else if (of === 'array') {
       for (let i = 0; i < count; i++) list(what, depth + 1)
     } else skip(count * valueBytes[of], what)
@@ -108,7 +110,12 @@ export function openCursor(fd: number, size: number, start = 0) {
 /** The elements of an array that was stepped over; an array of arrays gives Lists again. */
 export function readList(fd: number, size: number, list: List): readonly Value[] {
   const cursor = openCursor(fd, size, list.at)
-  return Array.from({ length: list.count }, () => cursor.value(list.of, 'an array'))
+  const [what, lengthOf] = ['an array', 'the length of an array']
+  const next =
+    list.of === 'string'
+      ? () => cursor.string(what, longestString, lengthOf)
+      : () => cursor.value(list.of, what)
+  return Array.from({ length: list.count }, next)
 }
 
 const narrow = (value: bigint): number | bigint =>

@@ -9,7 +9,7 @@ import { openBackend } from '../backend/open.ts'
 import { openCheckpoint, readConfigFile } from '../checkpoint/checkpoint.ts'
 import { writeSafetensors } from '../checkpoint/safetensors.ts'
 import { formats } from '../tensor/dtype.ts'
-import { floats, fromFloats, type Tensor, toF32 } from '../tensor/tensor.ts'
+import { floats, fromFloats, host, piecesOf, type Tensor, toF32 } from '../tensor/tensor.ts'
 import { type Config, parseConfig } from './config.ts'
 import { createModel } from './deepseek2.ts'
 import { loadWeights } from './load.ts'
@@ -24,6 +24,19 @@ describe('splitting', () => {
   it('rowsOf cuts each group of rows', () => {
     const w = fromFloats([6, 1], Float32Array.of(0, 1, 2, 10, 11, 12))
     assert.deepEqual([...floats(rowsOf(w, 2, 3, 1, 2))], [1, 2, 11, 12])
+  })
+
+  it('of a mapped file: the same rows, as pieces of it', () => {
+    const checkpoint = openCheckpoint(golden)
+    const name = 'model.layers.0.self_attn.q_b_proj.weight'
+    const mapped = checkpoint.map(name)
+    checkpoint.close()
+    if (!mapped) return // no mmap here
+    const read = { ...mapped, data: host(mapped).slice() }
+    const [N, D] = read.shape
+    const part = rowsOf(mapped, 4, N / 4, 3, 2)
+    assert.equal(piecesOf(part)?.length, 4)
+    assert.deepEqual([part.shape, toF32(part)], [[8, D], toF32(rowsOf(read, 4, N / 4, 3, 2))])
   })
 
   it('headMatrices transposes the keys of each head and leaves the values', () => {

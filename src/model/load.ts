@@ -4,7 +4,7 @@
 import type { Backend, Bank } from '../backend/backend.ts'
 import type { Checkpoint } from '../checkpoint/checkpoint.ts'
 import { CheckpointError } from '../tensor/error.ts'
-import { host, type Tensor, toF32, zeros } from '../tensor/tensor.ts'
+import { host, type Piece, piecesOf, type Tensor, toF32, zeros } from '../tensor/tensor.ts'
 import { type Config, isMoeLayer, routingRule } from './config.ts'
 import type { Attention, Layer, Mlp, Moe, Weights } from './deepseek2.ts'
 import { headMatrices, rowsOf } from './split.ts'
@@ -22,7 +22,7 @@ export async function loadWeights(
   progress?: (at: LoadProgress) => void,
   signal?: AbortSignal,
 ): Promise<Weights> {
-  const read = (name: string): Tensor => checkpoint.read(name)
+  const read = (name: string): Tensor => fetch(checkpoint, name)
   const embedding = on.upload(read('model.embed_tokens.weight'))
   const head = config.tieWordEmbeddings ? embedding : on.upload(read('lm_head.weight'))
   const layers: Layer[] = []
@@ -39,9 +39,9 @@ export async function loadWeights(
 function loadLayer(checkpoint: Checkpoint, config: Config, on: Backend, l: number): Layer {
   const prefix = `model.layers.${l}.`
   return {
-    attentionNorm: on.upload(checkpoint.read(`${prefix}input_layernorm.weight`)),
+    attentionNorm: on.upload(fetch(checkpoint, `${prefix}input_layernorm.weight`)),
     attention: loadAttention(checkpoint, config, on, `${prefix}self_attn.`),
-    feedForwardNorm: on.upload(checkpoint.read(`${prefix}post_attention_layernorm.weight`)),
+    feedForwardNorm: on.upload(fetch(checkpoint, `${prefix}post_attention_layernorm.weight`)),
     feedForward: isMoeLayer(config, l)
       ? loadMoe(checkpoint, config, on, `${prefix}mlp.`)
       : loadMlp(checkpoint, on, `${prefix}mlp.`),
@@ -50,7 +50,7 @@ function loadLayer(checkpoint: Checkpoint, config: Config, on: Backend, l: numbe
 
 function loadAttention(checkpoint: Checkpoint, config: Config, on: Backend, prefix: string): Attention {
   const { numAttentionHeads: H, qkNopeHeadDim: A, qkRopeHeadDim: R, vHeadDim: B, kvLoraRank: C } = config
-  const read = (name: string): Tensor => checkpoint.read(`${prefix}${name}.weight`)
+  const read = (name: string): Tensor => fetch(checkpoint, `${prefix}${name}.weight`)
   const compressed = config.qLoraRank !== null
   const query = read(compressed ? 'q_b_proj' : 'q_proj') // rows of a head: A without rope, then R with
   const down = read('kv_a_proj_with_mqa') //                rows: C of the latent, then R of the shared rope key
@@ -71,7 +71,7 @@ function loadAttention(checkpoint: Checkpoint, config: Config, on: Backend, pref
 }
 
 function loadMlp(checkpoint: Checkpoint, on: Backend, prefix: string): Mlp {
-  const read = (name: string): Tensor => on.upload(checkpoint.read(`${prefix}${name}_proj.weight`))
+  const read = (name: string): Tensor => on.upload(fetch(checkpoint, `${prefix}${name}_proj.weight`))
   return { kind: 'mlp', gate: read('gate'), up: read('up'), down: read('down') }
 }
 
@@ -84,7 +84,7 @@ function loadMoe(checkpoint: Checkpoint, config: Config, on: Backend, prefix: st
   }
   return {
     kind: 'moe',
-    router: on.upload(toF32(checkpoint.read(`${prefix}gate.weight`))), // the router is computed in float32
+    router: on.upload(toF32(fetch(checkpoint, `${prefix}gate.weight`))), // the router is computed in float32
     rule: routingRule(config),
     bank,
     shared: config.nSharedExperts ? loadMlp(checkpoint, on, `${prefix}shared_experts.`) : null,
@@ -94,7 +94,7 @@ function loadMoe(checkpoint: Checkpoint, config: Config, on: Backend, prefix: st
 /** One matrix of all experts of a layer, stacked [E N D]: so in the file, or read straight into its place. */
 function stack(checkpoint: Checkpoint, prefix: string, matrix: string, E: number): Tensor {
   const whole = `${prefix}experts.${matrix}_proj.weight`
-  if (checkpoint.tensors.has(whole)) return checkpoint.read(whole)
+  if (checkpoint.tensors.has(whole)) return fetch(checkpoint, whole)
   const name = (e: number): string => `${prefix}experts.${e}.${matrix}_proj.weight`
   const infos = Array.from({ length: E }, (_, e) => checkpoint.tensors.get(name(e)))
   const first = infos[0]
@@ -104,8 +104,11 @@ function stack(checkpoint: Checkpoint, prefix: string, matrix: string, E: number
       `${checkpoint.path}: ${name(Math.max(odd, 0))} is ${infos[odd]?.dtype ?? 'missing'}, expert 0 is ${first?.dtype}; the experts of a layer must share one format`,
     )
   }
-  const bank = zeros([E, ...first.shape], first.dtype)
-  fill(bank, E, (e, part) => checkpoint.readInto(name(e), part))
+  const bank = gather(
+    checkpoint,
+    Array.from({ length: E }, (_, e) => name(e)),
+    first,
+  )
   if (!first.scales) return bank
   const scales = zeros([E, ...first.scales.shape])
   fill(scales, E, (e, part) => {
@@ -113,6 +116,31 @@ function stack(checkpoint: Checkpoint, prefix: string, matrix: string, E: number
     if (own) checkpoint.readInto(own.name, part)
   })
   return { ...bank, scales }
+}
+
+/** Equal tensors as one: their pages side by side, or their bytes in one buffer. */
+function gather(
+  checkpoint: Checkpoint,
+  names: readonly string[],
+  like: Pick<Tensor, 'dtype' | 'shape'>,
+): Tensor {
+  const { dtype } = like
+  const shape = [names.length, ...like.shape]
+  const pieces: Piece[] = []
+  for (const name of names) {
+    const mapped = checkpoint.map(name)
+    if (!mapped) break
+    pieces.push(...(piecesOf(mapped) ?? []))
+  }
+  if (pieces.length === names.length) return { dtype, shape, data: { pieces } }
+  const bank = zeros(shape, dtype)
+  fill(bank, names.length, (e, part) => checkpoint.readInto(names[e], part))
+  return bank
+}
+
+/** As pages of its file, which a backend may leave there until it needs them, or else read. */
+function fetch(checkpoint: Checkpoint, name: string): Tensor {
+  return checkpoint.map(name) ?? checkpoint.read(name)
 }
 
 function fill(bank: Tensor, E: number, read: (e: number, part: Uint8Array) => void): void {

@@ -8,9 +8,22 @@ export interface Tensor {
   /** Row-major, slowest dimension first. */
   readonly shape: readonly number[]
   /** The bytes themselves (host), or their address in the memory of the backend that made the tensor. */
-  readonly data: Uint8Array | number
+  readonly data: Uint8Array | Mapped | number
   /** Block scales of an fp8 matrix [.. ceil(N/128) ceil(D/128)], f32: weight = data * scale. */
   readonly scales?: Tensor
+}
+
+/** Bytes of mapped files: they stay what and where they are for as long as somebody holds this object. */
+export interface Mapped {
+  /** One after another the tensor's bytes; all of one length, a whole number of rows. */
+  readonly pieces: readonly Piece[]
+}
+
+export interface Piece {
+  readonly bytes: Uint8Array
+  /** The same bytes as the system knows them: an open file's descriptor, and where in it they begin. */
+  readonly fd: number
+  readonly offset: number
 }
 
 /** Rows and columns that share one scale of an fp8 matrix (`weight_block_size` of the checkpoints that have them). */
@@ -43,10 +56,24 @@ export function integers(tensor: Tensor): Int32Array {
   return new Int32Array(bytes.buffer, bytes.byteOffset, size(tensor.shape))
 }
 
-/** The bytes of a host tensor. */
+/** The bytes of a host tensor; a copy where they are in several pieces of a file. */
 export function host(tensor: Tensor): Uint8Array {
-  if (typeof tensor.data === 'number') throw new ShapeError('the tensor lives on a device; read() it first')
-  return tensor.data
+  const { data } = tensor
+  if (typeof data === 'number') throw new ShapeError('the tensor lives on a device; read() it first')
+  if (data instanceof Uint8Array) return data
+  return data.pieces.length === 1 ? data.pieces[0].bytes : join(data.pieces)
+}
+
+function join(pieces: readonly Piece[]): Uint8Array {
+  const each = pieces[0].bytes.length
+  const whole = new Uint8Array(new ArrayBuffer(pieces.length * each))
+  for (const [i, { bytes }] of pieces.entries()) whole.set(bytes, i * each)
+  return whole
+}
+
+/** The pieces of a tensor of a mapped file; null for any other. */
+export function piecesOf(tensor: Tensor): readonly Piece[] | null {
+  return typeof tensor.data === 'object' && 'pieces' in tensor.data ? tensor.data.pieces : null
 }
 
 /** The same bytes under another shape. */
@@ -86,8 +113,9 @@ export function toF32(w: Tensor): Tensor {
   if (w.dtype === 'f32' && !w.scales) return w
   const D = w.shape[w.shape.length - 1]
   const values = new Float32Array(size(w.shape))
+  const whole = { ...w, data: host(w) } // joined once
   for (let row = 0; row * D < values.length; row++) {
-    decodeRow(w, row, values.subarray(row * D, (row + 1) * D))
+    decodeRow(whole, row, values.subarray(row * D, (row + 1) * D))
   }
   return fromFloats(w.shape, values)
 }

@@ -107,16 +107,23 @@ interface Merge {
 function readMerges({ vocabulary, merges, where }: BpeOptions): readonly Merge[] {
   const read: Merge[] = []
   for (const [left, right] of merges) {
-    const known = (entry: string): number => {
-      const id = vocabulary.get(entry)
-      if (id !== undefined) return id
+    const found = {
+      left: vocabulary.get(left),
+      right: vocabulary.get(right),
+      result: vocabulary.get(left + right),
+    }
+    if (!complete(found)) {
       const merge = `merge ${read.length} (${JSON.stringify(left)}, ${JSON.stringify(right)})`
-      const name = JSON.stringify(entry)
+      const name = JSON.stringify([left, right, left + right].find((entry) => !vocabulary.has(entry)))
       throw new CheckpointError(`${where}: ${merge} names ${name}, which is not in the vocabulary`)
     }
-    read.push({ left: known(left), right: known(right), result: known(left + right) })
+    read.push(found)
   }
   return read
+}
+
+function complete(merge: { readonly [Key in keyof Merge]: number | undefined }): merge is Merge {
+  return merge.left !== undefined && merge.right !== undefined && merge.result !== undefined
 }
 
 /** An open-addressing table: a Map keyed by pairs costs a string or a boxed double each time it is asked. */

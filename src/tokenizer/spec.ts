@@ -51,13 +51,15 @@ function parseVocabulary(vocab: Readonly<Record<string, unknown>>, where: string
   const vocabulary = new Map<string, number>()
   const owners = new Map<number, string>()
   for (const [entry, id] of Object.entries(vocab)) {
-    const name = show(entry)
-    if (!isId(id))
-      throw new CheckpointError(`${where}: the id of ${name} is ${show(id)}, wanted a whole number from 0`)
+    if (!isId(id)) {
+      throw new CheckpointError(
+        `${where}: the id of ${show(entry)} is ${show(id)}, wanted a whole number from 0`,
+      )
+    }
     const owner = owners.get(id)
     if (owner !== undefined) {
       throw new CheckpointError(
-        `${where}: ${show(owner)} and ${name} have the same id ${id}, wanted one each`,
+        `${where}: ${show(owner)} and ${show(entry)} have the same id ${id}, wanted one each`,
       )
     }
     owners.set(id, entry)

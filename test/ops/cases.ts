@@ -10,6 +10,8 @@ export interface Case {
   readonly name: string
   /** Weights whose products take activations as 8-bit integers where a backend prefers that. */
   readonly integer?: boolean
+  /** bf16 weights, whose products take activations rounded to bf16 on some instruction sets. */
+  readonly half?: boolean
   /** What the operation gives on a backend. */
   run(on: Backend): Promise<Float32Array>
   /** The same by definition. */
@@ -84,6 +86,7 @@ function linearCase(T: number, N: number, D: number, w: Tensor, kind: string): C
   return {
     name: `linear [${T} ${D}] x [${N} ${D}] ${kind}`,
     integer: formats[w.dtype].block > 1,
+    half: w.dtype === 'bf16',
     run: (on) => on.read(on.linear(on.write(x), on.upload(w))),
     want: () => rows(x).flatMap((a) => rows(w).map((b) => dot(a, b))),
   }
@@ -221,6 +224,7 @@ function expertsCase(T: number, D: number, F: number, E: number, K: number, dtyp
   return {
     name: `experts [${T} ${D}] of ${K} in [${E} ${F} ${D}] ${dtype}`,
     integer: formats[dtype].block > 1,
+    half: dtype === 'bf16',
     run: (on) => {
       const own = { gate: on.upload(bank.gate), up: on.upload(bank.up), down: on.upload(bank.down) }
       const routing = { experts: on.write(experts), weights: on.write(weights) }
@@ -294,7 +298,8 @@ function attendCase({ runs, H, A, B, C, R, pageSize, dtype = 'f32' }: AttendShap
     }
     return out
   }
-  return { name: `attend ${JSON.stringify({ runs, H, A, B, C, R, pageSize, dtype })}`, run, want }
+  const name = `attend ${JSON.stringify({ runs, H, A, B, C, R, pageSize, dtype })}`
+  return { name, half: dtype === 'bf16', run, want }
 }
 
 function attendBatch(

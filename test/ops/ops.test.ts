@@ -7,29 +7,49 @@ import { fromFloats, zeros } from '../../src/tensor/tensor.ts'
 import { cases } from './cases.ts'
 
 /**
- * Largest error, relative to the largest value: float32 storage of float64 sums; where products take 8-bit activations,
- * half a step of 1/127 for each, which mostly cancels.
+ * Largest error, relative to the largest value: float32 storage of float64 sums; where products take activations of 8
+ * bits, half a step of 1/127 for each, or rounded to bf16, half a step of 1/256, which mostly cancels.
  */
-const exact = { float: 5e-7, integer: 5e-7 }
-const native = { float: 2e-6, integer: 2.5e-2 }
+const exact = { float: 5e-7, half: 5e-7, integer: 5e-7 }
+const native = { float: 2e-6, half: 2e-6, integer: 2.5e-2 }
+const rounding = { ...native, half: 1e-2 }
+
+/** Whether the cpu backend opens with an instruction set here. */
+async function opens(features: string): Promise<boolean> {
+  try {
+    const backend = await openBackend('cpu', { features })
+    backend.close()
+    return true
+  } catch {
+    return false
+  }
+}
+
 const targets = [
   { backend: 'reference', features: '', bar: exact },
-  { backend: 'cpu', features: '', bar: native },
+  { backend: 'cpu', features: '', bar: (await opens('amx')) ? rounding : native },
   { backend: 'cpu', features: 'avx2', bar: native },
   { backend: 'cpu', features: 'scalar', bar: native },
 ]
+for (const [features, bar] of [
+  ['avx512', native],
+  ['avx512bf16', rounding],
+  ['amx', rounding],
+] as const) {
+  if (await opens(features)) targets.push({ backend: 'cpu', features, bar })
+}
 
 for (const { backend: name, features, bar } of targets) {
   describe(`operations on ${name} ${features}`, async () => {
     const backend = await openBackend(name, { features })
-    for (const { name: title, run, want, integer } of cases) {
+    for (const { name: title, run, want, integer, half } of cases) {
       it(title, async () => {
         const got = await run(backend)
         const right = Array.from(want())
         assert.equal(got.length, right.length)
         const scale = Math.max(...right.map(Math.abs), 1e-30)
         const off = Math.max(0, ...right.map((value, i) => Math.abs(value - got[i]))) / scale
-        const allowed = integer ? bar.integer : bar.float
+        const allowed = integer ? bar.integer : half ? bar.half : bar.float
         assert.ok(off <= allowed, `off by ${off}, allowed ${allowed}`)
       })
     }

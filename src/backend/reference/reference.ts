@@ -25,7 +25,7 @@ export function openReference(): Backend {
     experts,
     store,
     attend,
-    upload: (tensor) => (host(tensor).length <= widened ? toF32(tensor) : tensor),
+    upload: (tensor) => (host(tensor).length <= widened ? toF32(tensor) : { ...tensor, data: host(tensor) }),
     write: (tensor) => ({ ...tensor, data: host(tensor).slice() }),
     empty: (shape, dtype) => zeros(shape, dtype),
     pages: allocate,
