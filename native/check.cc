@@ -1,6 +1,7 @@
 // Checks a library that implements ops.h with nothing but the compiler: the same inputs give the same bits on one thread
 // and on several, and nearly the same on every instruction set; bad inputs give errors. Meant to run under sanitizers
 // (test/native.test.ts). What the numbers should be is checked against the reference backend in test/ops.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -65,7 +66,7 @@ struct Inputs {
 };
 
 constexpr int T = 29, N = 50, D = 512, E = 6, K = 3, F = 256;
-constexpr int H = 3, A = 32, R = 16, C = 64, B = 24, page = 16, pages = 24;
+constexpr int H = 3, A = 32, R = 16, C = 64, B = 24, page = 16, pages = 105;
 
 Inputs inputs() {
   Inputs in;
@@ -151,17 +152,20 @@ void products(latent *on, const Inputs &in, Outputs &out) {
   }
 }
 
-// A long run beside a short one: both forms of attention, over both formats of the cache.
+// Long and short runs in one step: both forms of attention, over every format of the cache. Short runs also alone, one
+// by one: the same bits as together.
 void attention(latent *on, const Inputs &in, Outputs &out) {
   const int64_t key[] = {H, C, A}, value[] = {H, B, C};
   latent_weight *up = latent_upload(on, LATENT_F32, 3, key, in.keys.data(), nullptr);
   latent_weight *down = latent_upload(on, LATENT_F32, 3, value, in.values.data(), nullptr);
-  for (int dtype : {LATENT_F32, LATENT_BF16}) {
-    latent_cache *cache = latent_cache_open(on, 2, pages, page, C, R, dtype);
-    const int past[] = {20, 33}, fresh[] = {170, 2}, width = pages / 2;
-    std::vector<int32_t> tables(pages), starts = {0, fresh[0], fresh[0] + fresh[1]}, positions, slots;
+  for (int format : {LATENT_CACHE_F32, LATENT_CACHE_BF16, LATENT_CACHE_Q8}) {
+    latent_cache *cache = latent_cache_open(on, 2, pages, page, C, R, format);
+    constexpr int runs = 5, width = pages / runs;
+    const int past[runs] = {33, 20, 300, 0, 7}, fresh[runs] = {2, 170, 1, 3, 70};
+    std::vector<int32_t> tables(pages), starts = {0}, positions, slots;
     for (int i = 0; i < pages; i++) tables[i] = (i * 7 + 3) % pages;
-    for (int run = 0; run < 2; run++) {
+    for (int run = 0; run < runs; run++) {
+      starts.push_back(starts[run] + fresh[run]);
       slots.clear();
       for (int p = 0; p < past[run] + fresh[run]; p++) {
         slots.push_back(tables[run * width + p / page] * page + p % page);
@@ -175,8 +179,15 @@ void attention(latent *on, const Inputs &in, Outputs &out) {
     }
     std::vector<float> y(positions.size() * H * B);
     expect(latent_attend(on, in.q.data(), in.rope.data(), up, down, cache, 1, starts.data(), positions.data(), tables.data(),
-                         2, width, 0.1f, y.data()) == 0, "attend");
-    out.push_back({"attend", y});
+                         runs, width, 0.1f, y.data()) == 0, "attend");
+    out.push_back({"attend, format " + std::to_string(format), y});
+    for (int run = 0; run < runs; run++) {
+      const int first = starts[run], count = fresh[run], own[] = {0, count};
+      std::vector<float> alone(count * H * B);
+      expect(latent_attend(on, in.q.data() + first * H * A, in.rope.data() + first * H * R, up, down, cache, 1, own,
+                           positions.data() + first, tables.data() + run * width, 1, width, 0.1f, alone.data()) == 0, "alone");
+      expect(std::equal(alone.begin(), alone.end(), y.begin() + first * H * B), "a run alone has the bits it has in company");
+    }
     const int32_t outside = pages * page;
     expect(latent_store(on, cache, 0, &outside, 1, in.x.data(), in.x.data()) != 0, "a slot outside the cache is refused");
     latent_cache_close(on, cache);

@@ -123,7 +123,7 @@ export async function describeLibrary(path: string): Promise<Readonly<Record<str
 function key(sources: readonly string[], version: string): string {
   const hash = createHash('sha256')
     .update(version)
-    .update(JSON.stringify([flags.slice(0, -1), isas, 'nodelete']))
+    .update(JSON.stringify([flags.slice(0, -1), isas, perIsa, 'nodelete']))
   for (const name of sources) hash.update(name).update(readFileSync(join(native, 'cpu', name)))
   return hash
     .update(readFileSync(join(native, 'ops.h')))
@@ -131,15 +131,18 @@ function key(sources: readonly string[], version: string): string {
     .slice(0, 16)
 }
 
+/** Sources that are compiled once for each instruction set. */
+const perIsa = ['kernels.cc', 'attention-kernels.cc']
+
 function unitsOf(sources: readonly string[]): Unit[] {
   return sources
     .filter((name) => name.endsWith('.cc'))
     .flatMap((name) => {
       const source = join(native, 'cpu', name)
-      if (name !== 'kernels.cc') return [{ source, object: name.replace('.cc', '.o'), flags: [] }]
+      if (!perIsa.includes(name)) return [{ source, object: name.replace('.cc', '.o'), flags: [] }]
       return Object.entries(isas).map(([isa, own]) => ({
         source,
-        object: `kernels-${isa}.o`,
+        object: name.replace('.cc', `-${isa}.o`),
         flags: [`-DLATENT_ISA=${isa}`, ...own],
       }))
     })

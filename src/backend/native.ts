@@ -6,8 +6,12 @@ import { CapacityError, KernelError, ShapeError } from '../tensor/error.ts'
 import { decodeRow, dims, host, type Piece, piecesOf, size, type Tensor } from '../tensor/tensor.ts'
 import { type Arena, createArena } from './arena.ts'
 import type { Backend, PageShape, Pages } from './backend.ts'
+import type { LatentFormat } from './latents.ts'
 
 const abi = 2
+
+/** The numbers of `enum latent_cache_format`. */
+const cacheFormats: Readonly<Record<LatentFormat, number>> = { f32: 0, bf16: 2, q8: 64 }
 
 /** The numbers of `enum latent_dtype`. */
 const dtypes: Partial<Record<DType, number>> = {
@@ -69,7 +73,7 @@ const prototypes = {
   latent_experts:
     'int (uintptr_t on, uintptr_t x, int T, uintptr_t experts, uintptr_t weights, int K, uintptr_t gate, uintptr_t up, uintptr_t down, uintptr_t y)',
   latent_cache_open:
-    'uintptr_t (uintptr_t on, int layers, int pages, int page_size, int latent, int key, int dtype)',
+    'uintptr_t (uintptr_t on, int layers, int pages, int page_size, int latent, int key, int format)',
   latent_cache_close: 'void (uintptr_t on, uintptr_t cache)',
   latent_store:
     'int (uintptr_t on, uintptr_t cache, int layer, const int32_t *slots, int T, uintptr_t latents, uintptr_t keys)',
@@ -165,10 +169,10 @@ function createBackend(name: string, lib: Library, on: number, arena: Arena): Ba
 
   function pages(shape: PageShape): Pages {
     const { layers, pages: count, pageSize, latent, key, dtype } = shape
-    const data = lib.latent_cache_open(on, layers, count, pageSize, latent, key, dtypes[dtype] ?? -1)
+    const data = lib.latent_cache_open(on, layers, count, pageSize, latent, key, cacheFormats[dtype])
     if (!data) throw new CapacityError(`${lib.latent_error(on)}; give a smaller cache_bytes or max_model_len`)
     caches.add(data)
-    return { ...shape, data: { dtype, shape: [], data } }
+    return { ...shape, data: { dtype: 'i32', shape: [], data } }
   }
 
   return {

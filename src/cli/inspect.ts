@@ -29,7 +29,7 @@ interface InspectFlags {
 }
 
 const weightFormats = ['f32', 'bf16', 'f16', 'fp8', 'q8_0', 'q4_k_m', 'q4_0'] as const
-const cacheFormats = ['f32', 'bf16', 'f16', 'q8', 'fp8'] as const
+const cacheFormats = ['f32', 'bf16', 'q8'] as const
 
 const examples = `
 MODEL may also be a config.json, or the name of a published model: only its config.json is fetched, and where the hub

@@ -24,14 +24,14 @@ export interface ModelFlags {
   readonly maxNumSeqs?: number
   readonly maxNumBatchedTokens?: number
   readonly cacheBytes?: number
-  readonly kvDtype?: 'f32' | 'bf16'
+  readonly kvDtype?: (typeof kvDtypes)[number]
   readonly prefixCaching?: boolean
   readonly chatTemplate?: string
 }
 
 const sizes = 'Engine:'
 const cpuFeatures = ['scalar', 'avx2', 'avx512'] as const
-const kvDtypes = ['f32', 'bf16'] as const
+const kvDtypes = ['f32', 'bf16', 'q8'] as const
 
 export function addModelOption(command: Command): Command {
   return command
@@ -63,7 +63,11 @@ export function addEngineOptions(command: Command): Command {
   option('--cache-bytes <size>', 'memory of the latent cache, such as 2GiB', (text) =>
     parseBytes(text, '--cache-bytes'),
   )
-  option('--kv-dtype <type>', 'format of the latents: f32 or bf16', oneOf('--kv-dtype', kvDtypes))
+  option(
+    '--kv-dtype <type>',
+    'format of the latents: f32, bf16 or q8 (default: f32)',
+    oneOf('--kv-dtype', kvDtypes),
+  )
   return command
 }
 

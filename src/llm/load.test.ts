@@ -10,7 +10,7 @@ describe('load', () => {
     [{ chat_template: 5 }, /chat_template must be a Jinja template or the name/],
     [{ signal: 5 }, /signal must be an AbortSignal/],
     [{ threads: -1 }, /threads must be a whole number/],
-    [{ kv_dtype: 'int3' }, /kv_dtype must be f32 or bf16/],
+    [{ kv_dtype: 'int3' }, /kv_dtype must be f32, bf16 or q8/],
     [{ backend: 'gpu' }, /there is no backend 'gpu'/],
   ]
   for (const [options, message] of refusals) {

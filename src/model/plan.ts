@@ -1,5 +1,6 @@
 // Will it fit? Bytes of every part, and which device holds which layers, from a configuration or a checkpoint's headers
 // alone: nothing is loaded. Placement is accelerate's `sequential`. Knows no hardware but the bytes it is told.
+import { type LatentFormat, latentBytes, latentFormats } from '../backend/latents.ts'
 import { RequestError } from '../tensor/error.ts'
 import { scaleBlock, size } from '../tensor/tensor.ts'
 import type { Config } from './config.ts'
@@ -16,7 +17,6 @@ import {
 } from './layout.ts'
 
 export type WeightFormat = 'f32' | 'bf16' | 'f16' | 'fp8' | 'q8_0' | 'q4_k_m' | 'q4_0'
-export type CacheFormat = 'f32' | 'bf16' | 'f16' | 'q8' | 'fp8'
 
 export interface PlanOptions {
   /** Format of the weights; what config.json says when absent. */
@@ -30,7 +30,7 @@ export interface PlanOptions {
   readonly context?: number
   readonly sequences?: number
   /** Format of the latents. */
-  readonly kvDtype?: CacheFormat
+  readonly kvDtype?: LatentFormat
   /** Bytes of every device that are kept free for activations; an estimate when absent. max_memory is not reduced by it. */
   readonly reserve?: number
 }
@@ -52,7 +52,7 @@ export interface Plan {
   readonly weightDtype: WeightFormat
   /** Weight bytes are those of the files, in whatever formats they hold. */
   readonly stored: boolean
-  readonly kvDtype: CacheFormat
+  readonly kvDtype: LatentFormat
   readonly context: number
   readonly sequences: number
   readonly bytesByPart: Readonly<Record<Part, number>>
@@ -90,14 +90,6 @@ export const weightFormats: Readonly<Record<WeightFormat, Packing>> = {
   q4_0: { block: 32, bytes: 18, plain: 4, keeps: ['norm', 'router'] },
 }
 
-const cacheFormats: Readonly<Record<CacheFormat, { readonly block: number; readonly bytes: number }>> = {
-  f32: { block: 1, bytes: 4 },
-  bf16: { block: 1, bytes: 2 },
-  f16: { block: 1, bytes: 2 },
-  q8: { block: 32, bytes: 34 },
-  fp8: { block: 1, bytes: 1 },
-}
-
 /** What is placed as one: the embedding, a layer, the last norm, the head. */
 interface Module {
   readonly name: string
@@ -133,7 +125,7 @@ export function plan(config: Config, options: PlanOptions = {}): Plan {
     sequences,
     bytesByPart,
     weightBytes: total(parts.map((part) => bytesByPart[part])),
-    latentBytesPerToken: latentBytes(config, kvDtype) * config.numHiddenLayers,
+    latentBytesPerToken: rowBytes(config, kvDtype) * config.numHiddenLayers,
     latentBytes: demand.latentBytes * config.numHiddenLayers,
     placement,
     homeless: fits ? [] : homeless.map((module) => module.name),
@@ -155,10 +147,10 @@ function settle(config: Config, options: PlanOptions): Settled {
   }
   if (!(reserve >= 0)) throw refusal('reserve', reserve, 'bytes, 0 or more')
   for (const [field, given, known] of [
-    ['weightDtype', weightDtype, weightFormats],
-    ['kvDtype', kvDtype, cacheFormats],
+    ['weightDtype', weightDtype, Object.keys(weightFormats)],
+    ['kvDtype', kvDtype, latentFormats],
   ] as const) {
-    if (!Object.hasOwn(known, given)) throw refusal(field, given, `one of ${Object.keys(known).join(', ')}`)
+    if (!known.some((name) => name === given)) throw refusal(field, given, `one of ${known.join(', ')}`)
   }
   return { ...options, weightDtype, kvDtype, context, sequences }
 }
@@ -184,7 +176,7 @@ function demandOf(config: Config, settled: Settled): Demand {
   return {
     modules: [...modules.values()],
     devices: usable(config, settled),
-    latentBytes: latentBytes(config, settled.kvDtype) * settled.context * settled.sequences,
+    latentBytes: rowBytes(config, settled.kvDtype) * settled.context * settled.sequences,
   }
 }
 
@@ -201,9 +193,8 @@ function packedBytes(name: string, shape: readonly number[], dtype: WeightFormat
 }
 
 /** Latent and rope key of one token in one layer. */
-function latentBytes(config: Config, dtype: CacheFormat): number {
-  const { block, bytes } = cacheFormats[dtype]
-  return total([config.kvLoraRank, config.qkRopeHeadDim].map((width) => Math.ceil(width / block) * bytes))
+function rowBytes(config: Config, format: LatentFormat): number {
+  return latentBytes(format, config.kvLoraRank, config.qkRopeHeadDim)
 }
 
 function moduleBytes(module: Module, latentBytes: number): number {
@@ -320,9 +311,9 @@ function fewestMore(demand: Demand, model: Device): number {
 function adviseFormats(config: Config, settled: Settled): readonly string[] {
   const { tensorBytes: _, ...given } = settled
   const advice: string[] = []
-  const now = latentBytes(config, settled.kvDtype)
-  for (const kvDtype of ['bf16', 'q8', 'fp8'] as const) {
-    const then = latentBytes(config, kvDtype)
+  const now = rowBytes(config, settled.kvDtype)
+  for (const kvDtype of ['bf16', 'q8'] as const) {
+    const then = rowBytes(config, kvDtype)
     if (then >= now || !holds(demandOf(config, { ...settled, kvDtype }))) continue
     const [less, more] = [then, now].map((bytes) => group(bytes * config.numHiddenLayers))
     advice.push(`latents in ${kvDtype}: ${less} instead of ${more} bytes a token`)

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test'
 import { openBackend } from '../../src/backend/open.ts'
 import { ShapeError } from '../../src/tensor/error.ts'
 import { fromFloats, zeros } from '../../src/tensor/tensor.ts'
+import { attendCases } from './attend.ts'
 import { cases } from './cases.ts'
 
 /**
@@ -22,7 +23,7 @@ const targets = [
 for (const { backend: name, features, bar } of targets) {
   describe(`operations on ${name} ${features}`, async () => {
     const backend = await openBackend(name, { features })
-    for (const { name: title, run, want, integer } of cases) {
+    for (const { name: title, run, want, integer } of [...cases, ...attendCases]) {
       it(title, async () => {
         const got = await run(backend)
         const right = Array.from(want())
