@@ -5,13 +5,14 @@ import { before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type OpenModel, openModel } from '../src/engine/open.ts'
 import { engineFor, type Job, type Outcome, randomWorkload, runTogether } from '../src/engine/workload.ts'
+import { on } from './backends.ts'
 
 const workloads = 240
 const golden = (name: string): string =>
   fileURLToPath(new URL(`../../test/data/golden/${name}/`, import.meta.url))
 
 for (const backend of ['reference', 'cpu'])
-  describe(`engine property on ${backend}`, () => {
+  describe(`engine property on ${backend}`, on(backend), () => {
     const models: OpenModel[] = []
     const met = { preemptions: 0, prefixHits: 0, cancelled: 0, chunked: 0 }
     before(async () => {

@@ -8,6 +8,7 @@ import type { Batch } from '../../src/backend/batch.ts'
 import { openCheckpoint } from '../../src/checkpoint/checkpoint.ts'
 import { type OpenModel, openModel, pageSize } from '../../src/engine/open.ts'
 import { floats, type Tensor } from '../../src/tensor/tensor.ts'
+import { on } from '../backends.ts'
 
 /** Relative to the largest value: float32 activations over f32 and bf16 weights. */
 const bars = { reference: 1e-5, cpu: 1e-4 }
@@ -21,7 +22,9 @@ interface Expected {
 }
 
 for (const [backend, bar] of Object.entries(bars)) {
-  for (const name of goldens) describe(`golden ${name} on ${backend}`, () => check(name, backend, bar))
+  for (const name of goldens) {
+    describe(`golden ${name} on ${backend}`, on(backend), () => check(name, backend, bar))
+  }
 }
 
 function check(name: string, backend: string, bar: number): void {

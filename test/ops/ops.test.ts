@@ -4,6 +4,7 @@ import { describe, it } from 'node:test'
 import { openBackend } from '../../src/backend/open.ts'
 import { ShapeError } from '../../src/tensor/error.ts'
 import { fromFloats, zeros } from '../../src/tensor/tensor.ts'
+import { on } from '../backends.ts'
 import { cases } from './cases.ts'
 
 /**
@@ -20,7 +21,7 @@ const targets = [
 ]
 
 for (const { backend: name, features, bar } of targets) {
-  describe(`operations on ${name} ${features}`, async () => {
+  describe(`operations on ${name} ${features}`, on(name), async () => {
     const backend = await openBackend(name, { features })
     for (const { name: title, run, want, integer } of cases) {
       it(title, async () => {
