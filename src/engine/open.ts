@@ -6,7 +6,7 @@ import { openCheckpoint, readConfigFile } from '../checkpoint/checkpoint.ts'
 import { type Config, parseConfig } from '../model/config.ts'
 import { createModel, type Model, type Weights } from '../model/deepseek2.ts'
 import { parseGenerationConfig } from '../model/generation.ts'
-import { checkLayout } from '../model/layout.ts'
+import { layoutProblems } from '../model/layout.ts'
 import { type LoadProgress, loadWeights } from '../model/load.ts'
 import { rotation, softmaxScale } from '../model/yarn.ts'
 import { byteLength, type DType } from '../tensor/dtype.ts'
@@ -56,9 +56,8 @@ export async function openModel(
   signal?: AbortSignal,
 ): Promise<OpenModel> {
   const config = readConfig(directory)
-  const checkpoint = openCheckpoint(directory)
+  const checkpoint = openCheckpoint(directory, (tensors, unread) => layoutProblems(config, tensors, unread))
   try {
-    checkLayout(config, checkpoint.tensors, directory)
     const warnings: string[] = []
     const backend = await openBackend(options.backend, {
       threads: options.threads ?? 0,
