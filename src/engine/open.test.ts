@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { CheckpointError } from '../tensor/error.ts'
-import { openModel } from './open.ts'
+import { openModel, readConfig } from './open.ts'
 
 const golden = fileURLToPath(new URL('../../../test/data/golden/lite-tiny', import.meta.url))
 const work = mkdtempSync(join(tmpdir(), 'latent-open-'))
@@ -82,4 +82,18 @@ test('a tensor in a shard that is missing is not missing twice, one in no shard 
   assert.ok(!problems.some((problem) => problem.startsWith('lm_head')), problems.join('\n'))
   const lost = await problemsOf('index', { 'model.safetensors.index.json': '{' })
   assert.equal(lost.length, 1, lost.join('\n')) // nobody knows what the index places where
+})
+
+test('a folder that holds only a GGUF is told to name the file', () => {
+  const folder = join(work, 'gguf')
+  mkdirSync(folder)
+  assert.throws(
+    () => readConfig(folder),
+    /has no config\.json; give a Hugging Face model directory, or a name/,
+  )
+  writeFileSync(join(folder, 'm.gguf'), 'GGUF')
+  assert.throws(() => readConfig(folder), {
+    name: 'CheckpointError',
+    message: `${folder} has no config.json; a GGUF is not opened by its folder, name the file itself: ${folder}/m.gguf`,
+  })
 })

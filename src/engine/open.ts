@@ -1,8 +1,11 @@
 // A model directory -> an engine in this thread: opens the files, loads the weights, sizes and allocates the cache.
+import { existsSync, readdirSync } from 'node:fs'
 import { freemem } from 'node:os'
+import { join } from 'node:path'
 import type { Backend, PageShape } from '../backend/backend.ts'
 import { openBackend } from '../backend/open.ts'
 import { openCheckpoint, readConfigFile } from '../checkpoint/checkpoint.ts'
+import { isGguf } from '../checkpoint/gguf.ts'
 import { type Config, parseConfig } from '../model/config.ts'
 import { createModel, type Model, type Weights } from '../model/deepseek2.ts'
 import { parseGenerationConfig } from '../model/generation.ts'
@@ -114,12 +117,17 @@ async function orClose<Result>(backend: Backend, body: () => Promise<Result>): P
 
 export function readConfig(directory: string): Config {
   const json = readConfigFile(directory, 'config.json')
-  if (!json) {
-    throw new CheckpointError(
-      `${directory} has no config.json; give a Hugging Face model directory, or a name such as deepseek-ai/DeepSeek-V2-Lite-Chat`,
-    )
-  }
+  if (!json) throw new CheckpointError(`${directory} has no config.json; ${wantedInstead(directory)}`)
   return parseConfig(json, `${directory}/config.json`)
+}
+
+function wantedInstead(directory: string): string {
+  const gguf = existsSync(directory) ? readdirSync(directory).filter((name) => isGguf(name)) : []
+  if (gguf.length === 0) {
+    return 'give a Hugging Face model directory, or a name such as deepseek-ai/DeepSeek-V2-Lite-Chat'
+  }
+  const file = join(directory, gguf.sort()[0])
+  return `a GGUF is not opened by its folder, name the file itself: ${file}`
 }
 
 export async function openEngine(
