@@ -1,6 +1,6 @@
 // What a text shows of its end, and what is said of a prompt, against plain restatements over random requests.
 import assert from 'node:assert/strict'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Engine, FinishReason } from '../engine/engine.ts'
 import { openEngine } from '../engine/open.ts'
@@ -139,13 +139,8 @@ function plainly(logits: readonly number[], token: number, top: number) {
 }
 
 test("prompt_logprobs are `score`'s numbers and the log-softmax of its logits, however prompts are cut", async () => {
-  const engine = await openEngine(tiny, {
-    backend: 'reference',
-    max_model_len: 128,
-    cache_bytes: 2 ** 20,
-    max_num_batched_tokens: 7,
-  })
-  after(() => engine.close())
+  const sizes = { max_model_len: 128, cache_bytes: 2 ** 20, max_num_batched_tokens: 7 }
+  const engine = await openEngine(tiny, { backend: 'reference', ...sizes })
   const size = 512
   for (let round = 0; round < 12; round++) {
     const dice = createDice(round)
@@ -178,4 +173,5 @@ test("prompt_logprobs are `score`'s numbers and the log-softmax of its logits, h
       }
     }
   }
+  await engine.close()
 })
