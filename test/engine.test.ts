@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import type { LatentFormat } from '../src/backend/latents.ts'
 import { type OpenModel, openModel } from '../src/engine/open.ts'
 import { engineFor, type Job, type Outcome, randomWorkload, runTogether } from '../src/engine/workload.ts'
+import { on } from './backends.ts'
 
 const workloads = 240
 /** Each backend over each format of the cache; the rules met are counted where all workloads run. */
@@ -20,7 +21,7 @@ const golden = (name: string): string =>
   fileURLToPath(new URL(`../../test/data/golden/${name}/`, import.meta.url))
 
 for (const { backend, kept, workloads: count } of settings)
-  describe(`engine property on ${backend}, latents in ${kept}`, () => {
+  describe(`engine property on ${backend}, latents in ${kept}`, on(backend), () => {
     const models: OpenModel[] = []
     const met = { preemptions: 0, prefixHits: 0, cancelled: 0, chunked: 0 }
     before(async () => {

@@ -27,6 +27,8 @@ export interface ModelFlags {
   readonly kvDtype?: (typeof kvDtypes)[number]
   readonly prefixCaching?: boolean
   readonly chatTemplate?: string
+  /** Nothing about fetching and loading; warnings are said. */
+  readonly quiet?: boolean
 }
 
 const sizes = 'Engine:'
@@ -85,7 +87,7 @@ export function addTemplateOption(command: Command): Command {
 export async function openModel(io: Io, flags: ModelFlags, more: Partial<LoadOptions> = {}): Promise<LLM> {
   await checkBackend(flags.backend)
   const { load } = await import('../llm/load.ts')
-  const view = createLoadView(io)
+  const view = createLoadView(io, { quiet: flags.quiet ?? false })
   try {
     const options = { ...loadOptions(flags), ...more, env: io.env, signal: io.signal, progress: view.show }
     const llm = await load(flags.model, options)
@@ -131,9 +133,9 @@ export async function checkBackend(name: string | undefined): Promise<void> {
   oneOf<string>('--backend', backendNames)(name)
 }
 
-export function createLoadView(io: Io) {
-  const live = createLive(io)
-  const fetching = createDownloadView(io)
+export function createLoadView(io: Io, options: { readonly quiet?: boolean } = {}) {
+  const live = createLive(io, options)
+  const fetching = createDownloadView(io, options)
   const show: NonNullable<LoadOptions['progress']> = (event) => {
     if (event.status !== 'load') return fetching.show(event)
     fetching.close()

@@ -26,10 +26,13 @@ async function all(
   return events
 }
 
-const openers = { 'in this thread': openEngine, 'in a worker': openWorkerEngine }
-for (const [where, open] of Object.entries(openers)) {
-  describe(`engine ${where}`, async () => {
-    const engine = await open(tiny, options)
+// opened before any suite is: the first releases of Node 20 do not wait for a suite that is async
+const engines = [
+  { where: 'in this thread', open: openEngine, engine: await openEngine(tiny, options) },
+  { where: 'in a worker', open: openWorkerEngine, engine: await openWorkerEngine(tiny, options) },
+]
+for (const { where, open, engine } of engines) {
+  describe(`engine ${where}`, () => {
     after(() => engine.close())
 
     it('answers with the golden continuation and says how it ended', async () => {

@@ -1,13 +1,16 @@
 // A model directory -> an engine in this thread: opens the files, loads the weights, sizes and allocates the cache.
+import { existsSync, readdirSync } from 'node:fs'
 import { freemem } from 'node:os'
+import { join } from 'node:path'
 import type { Backend, PageShape } from '../backend/backend.ts'
 import { type LatentFormat, latentBytes, latentFormats } from '../backend/latents.ts'
 import { openBackend } from '../backend/open.ts'
 import { openCheckpoint, readConfigFile } from '../checkpoint/checkpoint.ts'
+import { isGguf } from '../checkpoint/gguf.ts'
 import { type Config, parseConfig } from '../model/config.ts'
 import { createModel, type Model, type Weights } from '../model/deepseek2.ts'
 import { parseGenerationConfig } from '../model/generation.ts'
-import { checkLayout } from '../model/layout.ts'
+import { layoutProblems } from '../model/layout.ts'
 import { type LoadProgress, loadWeights } from '../model/load.ts'
 import { rotation, softmaxScale } from '../model/yarn.ts'
 import { CapacityError, CheckpointError, RequestError } from '../tensor/error.ts'
@@ -56,9 +59,8 @@ export async function openModel(
   signal?: AbortSignal,
 ): Promise<OpenModel> {
   const config = readConfig(directory)
-  const checkpoint = openCheckpoint(directory)
+  const checkpoint = openCheckpoint(directory, (tensors, unread) => layoutProblems(config, tensors, unread))
   try {
-    checkLayout(config, checkpoint.tensors, directory)
     const warnings: string[] = []
     const backend = await openBackend(options.backend, {
       threads: options.threads ?? 0,
@@ -115,12 +117,17 @@ async function orClose<Result>(backend: Backend, body: () => Promise<Result>): P
 
 export function readConfig(directory: string): Config {
   const json = readConfigFile(directory, 'config.json')
-  if (!json) {
-    throw new CheckpointError(
-      `${directory} has no config.json; give a Hugging Face model directory, or a name such as deepseek-ai/DeepSeek-V2-Lite-Chat`,
-    )
-  }
+  if (!json) throw new CheckpointError(`${directory} has no config.json; ${wantedInstead(directory)}`)
   return parseConfig(json, `${directory}/config.json`)
+}
+
+function wantedInstead(directory: string): string {
+  const gguf = existsSync(directory) ? readdirSync(directory).filter((name) => isGguf(name)) : []
+  if (gguf.length === 0) {
+    return 'give a Hugging Face model directory, or a name such as deepseek-ai/DeepSeek-V2-Lite-Chat'
+  }
+  const file = join(directory, gguf.sort()[0])
+  return `a GGUF is not opened by its folder, name the file itself: ${file}`
 }
 
 export async function openEngine(

@@ -4,6 +4,8 @@ import { after, describe, it } from 'node:test'
 import { RequestError } from '../tensor/error.ts'
 import { type LLM, load } from './load.ts'
 
+const llm: LLM = await load('demo', { worker: false, max_model_len: 1024 })
+
 describe('load', () => {
   const refusals: readonly [object, RegExp][] = [
     [{ max_modellen: 5 }, /'max_modellen' is not an option of load\(\); did you mean 'max_model_len'/],
@@ -24,8 +26,7 @@ describe('load', () => {
   })
 })
 
-describe('requests', async () => {
-  const llm: LLM = await load('demo', { worker: false, max_model_len: 1024 })
+describe('requests', () => {
   after(() => llm.close())
   const run = (options: object): Promise<unknown> => llm.chat('hi', { max_tokens: 2, ...options }).result()
   const refusals: readonly [object, string, RegExp][] = [

@@ -1,5 +1,6 @@
 // `latent/vllm`: the names, fields and defaults of vLLM's offline LLM class over latent's own engine. Knows vLLM's shapes;
 // load.ts answers. Loading begins with the first call, and what is wrong with the model is thrown there.
+import '../tensor/dispose.ts'
 import { RequestError } from '../tensor/error.ts'
 import { type Message, openTemplate } from '../tokenizer/template.ts'
 import { loadingOptions } from './hub.ts'

@@ -122,6 +122,7 @@ describe('latent inspect', () => {
     assert.match(stdout, /^235,741,434,880 parameters, 2\d\.\d\d B of them active/m)
     assert.match(stdout, /^all weights .* 471\.48 GB$/m)
     assert.match(stdout, /32,768 tokens, 69,120 bytes a token in bf16/)
+    assert.match(stdout, /Both of its programs run on 8 x 80 GB/)
     assert.match(stdout, /^device 0 .* embed_tokens, layers 0-10$/m)
     assert.match(stdout, /It fits; 6 of the 8 devices are enough\.\n$/)
     const small = await latent([
@@ -131,7 +132,9 @@ describe('latent inspect', () => {
       '--max-memory',
       '0=75GB,1=75GB',
     ])
+    assert.equal(small.code, 4)
     const plan = JSON.parse(small.stdout)
+    assert.equal(plan.card.devices, 8)
     assert.equal(plan.parameters.total, 235_741_434_880)
     assert.equal(plan.latentBytesPerToken, 69_120)
     assert.equal(plan.fits, false)

@@ -9,6 +9,7 @@ import type { LatentFormat } from '../../src/backend/latents.ts'
 import { openCheckpoint } from '../../src/checkpoint/checkpoint.ts'
 import { type OpenModel, openModel, pageSize } from '../../src/engine/open.ts'
 import { floats, type Tensor } from '../../src/tensor/tensor.ts'
+import { on } from '../backends.ts'
 
 /** Relative to the largest value: float32 activations over f32 and bf16 weights. */
 const bars = { reference: 1e-5, cpu: 1e-4 }
@@ -22,7 +23,9 @@ interface Expected {
 }
 
 for (const [backend, bar] of Object.entries(bars)) {
-  for (const name of goldens) describe(`golden ${name} on ${backend}`, () => check(name, backend, bar))
+  for (const name of goldens) {
+    describe(`golden ${name} on ${backend}`, on(backend), () => check(name, backend, bar))
+  }
 }
 
 /**
