@@ -28,7 +28,8 @@ describe('native/check', () => {
 
 /** A mistake for each sanitizer to find: that it finds none above says something only if it finds these. */
 const mistakes: Readonly<Record<string, string>> = {
-  address: 'int main(int n, char **) { int *p = new int[4]; delete[] p; return p[n] * 0; }',
+  address:
+    'int main(int n, char **) { int *p = new int[4]; delete[] p; volatile int read = p[n]; return 0; }',
   undefined: 'int main(int n, char **) { volatile int most = 2147483647; most = most + n; return 0; }',
   thread: '#include <thread>\nint x; int main() { std::thread a([] { x++; }); x++; a.join(); return 0; }',
 }
