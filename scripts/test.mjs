@@ -1,4 +1,5 @@
 // Runs every compiled test with node:test. Arguments: name fragments of the test files to run, or node --test flags.
+// test/peers needs what only `npm install --prefix bench/peers` installs: it runs when it is named, as test:peers does.
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
@@ -9,6 +10,7 @@ const flags = process.argv.slice(2).filter((word) => word.startsWith('--'))
 const wanted = process.argv.slice(2).filter((word) => !word.startsWith('--'))
 const files = readdirSync(join(root, 'dist'), { recursive: true, encoding: 'utf8' })
   .filter((path) => path.endsWith('.test.js'))
+  .filter((path) => !path.includes('peers') || wanted.includes('peers'))
   .filter((path) => wanted.length === 0 || wanted.some((word) => path.includes(word)))
   .map((path) => relative(root, join(root, 'dist', path)))
   .sort()
