@@ -34,10 +34,17 @@ export async function start(
     [runner, engine, file, String(threads)],
     { stdio: ['pipe', 'pipe', 'ignore'] },
   )
+  const ended = new Promise<string>((resolve) =>
+    child.on('exit', (code, signal) =>
+      resolve(
+        signal === 'SIGKILL' ? 'was killed: is there memory for two copies of the file?' : `ended (${code})`,
+      ),
+    ),
+  )
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const next = async (): Promise<Told> => {
     const { value, done } = await answers.next()
-    if (done) throw new Error(`the ${engine} process ended`)
+    if (done) throw new Error(`the ${engine} process ${await ended}`)
     return JSON.parse(value) as Told
   }
   return {
