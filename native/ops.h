@@ -55,6 +55,11 @@ void latent_close(latent *on);
 const char *latent_error(const latent *on);
 // What was found and what is used, one `key: value` a line.
 const char *latent_describe(const latent *on);
+// What this machine can do at most, measured now on this library's threads: "read" (GB/s of memory), or billions of
+// operations a second, a multiply-add being two: "f32", "bf16", "int8" (of vectors), "amx-bf16", "amx-int8" (of tiles).
+// 0 where the machine has not got it. Benchmarks call it, models do not: it takes a tenth of a second, and "read" keeps
+// a gigabyte of memory.
+double latent_ceiling(latent *on, const char *what);
 
 void *latent_alloc(latent *on, size_t bytes);
 void latent_free(latent *on, void *memory);

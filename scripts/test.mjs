@@ -1,4 +1,5 @@
 // Runs every compiled test with node:test. Arguments: name fragments of the test files to run, or node --test flags.
+// test/peers needs what only `npm install --prefix bench/peers` installs: it runs when it is named, as test:peers does.
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -8,6 +9,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const flags = process.argv.slice(2).filter((word) => word.startsWith('--'))
 const wanted = process.argv.slice(2).filter((word) => !word.startsWith('--'))
 const files = testsIn(join(root, 'dist'))
+  .filter((path) => !path.includes('peers') || wanted.includes('peers'))
   .filter((path) => wanted.length === 0 || wanted.some((word) => path.includes(word)))
   .map((path) => join('dist', path))
   .sort()

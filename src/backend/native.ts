@@ -51,6 +51,7 @@ const prototypes = {
   latent_close: 'void (uintptr_t on)',
   latent_error: 'const char * (uintptr_t on)',
   latent_describe: 'const char * (uintptr_t on)',
+  latent_ceiling: 'double (uintptr_t on, const char *what)',
   latent_alloc: 'uintptr_t (uintptr_t on, size_t bytes)',
   latent_free: 'void (uintptr_t on, uintptr_t memory)',
   latent_write: 'int (uintptr_t on, uintptr_t to, const void *host, size_t bytes)',
@@ -111,6 +112,19 @@ export function openNative(name: string, path: string, options: NativeOptions = 
     (memory) => lib.latent_free(on, memory),
   )
   return createBackend(name, lib, on, arena)
+}
+
+/** What a library says its machine can do at most, on so many threads: native/ops.h has the names. For benchmarks. */
+export interface Ceilings {
+  /** GB/s or billions of operations a second; 0 where the machine has not got it. */
+  measure(what: 'read' | 'f32' | 'bf16' | 'int8' | 'amx-bf16' | 'amx-int8'): number
+  close(): void
+}
+
+export function openCeilings(path: string, threads: number): Ceilings {
+  const lib = bind(path)
+  const on = lib.latent_open(threads, '', 0)
+  return { measure: (what) => lib.latent_ceiling(on, what), close: () => void lib.latent_close(on) }
 }
 
 function createBackend(name: string, lib: Library, on: number, arena: Arena): Backend {

@@ -41,8 +41,10 @@ export function addModelOption(command: Command): Command {
     .option('--revision <name>', 'branch, tag or commit of a hub model')
 }
 
-export function addEngineOptions(command: Command): Command {
+/** `without`: an option that the command has in a form of its own. */
+export function addEngineOptions(command: Command, without?: '--threads'): Command {
   const option = (flags: string, help: string, parse?: (text: string) => unknown): void => {
+    if (without && flags.startsWith(without)) return
     const made = new Option(flags, help).helpGroup(sizes)
     command.addOption(parse ? made.argParser((text: string) => parse(text)) : made)
   }

@@ -112,6 +112,12 @@ const malformed: readonly (readonly [readonly string[], number, RegExp])[] = [
   [['bench', '-p', '-5'], 2, /--prompt is '-5'/],
   [['bench', '--output', 'xml'], 2, /--output is 'xml', wanted one of md, csv, json/],
   [['bench', '-p', '64', '--max-model-len', '64', '--backend', 'reference'], 4, /pp64 takes 65 tokens/],
+  [
+    ['bench', '-d', '60', '-p', '8', '--max-model-len', '64', '--backend', 'reference'],
+    4,
+    /pp8 @ d60 takes 69/,
+  ],
+  [['bench', '-t', '-1'], 2, /--threads is '-1'/],
 ]
 
 describe('malformed invocations', { concurrency: 2 }, () => {

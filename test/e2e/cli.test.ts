@@ -238,8 +238,30 @@ describe('latent bench', () => {
     const quick = ['bench', '-p', '4', '-n', '0', '-r', '1', '--no-warmup', ...slow]
     assert.match(
       (await latent(quick)).stdout,
-      /\| demo +\|.*\| reference \| +1 \| pp4 +\| +[\d.,]+ ± 0\.00 \|/,
+      /\| demo +\|.*\| reference \| +\d+ \| +1 \| pp4 +\| +[\d.,]+ ± 0\.00 \|/,
     )
-    assert.match((await latent([...quick, '-o', 'csv'])).stdout, /^"demo",reference,1,pp4,[\d.]+,0\.000$/m)
+    assert.match(
+      (await latent([...quick, '-o', 'csv'])).stdout,
+      /^"demo",reference,\d+,1,pp4,[\d.]+,0\.000$/m,
+    )
+  })
+
+  it('measures at a depth, and with several counts of threads', async () => {
+    const args = ['bench', '-p', '8', '-n', '2', '-d', '0,70', '-t', '1,2', '-r', '1', '--json', ...slow]
+    const { stdout, stderr, code } = await latent(args)
+    assert.equal(code, 0, stderr)
+    const results = JSON.parse(stdout).results as readonly {
+      readonly name: string
+      readonly threads: number
+      readonly depth: number
+      readonly mean: number
+    }[]
+    const names = ['pp8', 'tg2', 'pp8 @ d70', 'tg2 @ d70']
+    assert.deepEqual(
+      results.map(({ name, threads }) => `${name} ${threads}`),
+      [1, 2].flatMap((threads) => names.map((name) => `${name} ${threads}`)),
+    )
+    assert.deepEqual([results[0].depth, results[2].depth], [0, 70])
+    assert.ok(results.every(({ mean }) => mean > 0))
   })
 })
