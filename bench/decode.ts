@@ -35,8 +35,12 @@ function line(name: string, speed: number, perToken: number, ceiling: number): L
     name,
     value: speed,
     unit: 'tok/s',
-    ratio: (speed * perToken) / ceiling,
-    against: 'the multiply-adds of a plain in-cache loop',
+    share: {
+      of: 'a plain in-cache loop in JavaScript',
+      limit: ceiling / 1e9,
+      unit: 'billion multiply-adds/s',
+      share: (speed * perToken) / ceiling,
+    },
   }
 }
 

@@ -1,10 +1,16 @@
-// npm run bench [-- decode|tokenizer|cpu ...] [--backend NAME] [--model NAME] [--save]: runs benchmarks, prints tables,
-// and with --save writes bench/results/*.json to be committed. `cpu` makes a random V2-Lite of --type (q4_0) in the
-// temporary folder and runs it with --threads; --peer runs llama.cpp in turns with it (npm ci --prefix bench/peers).
+// npm run bench [-- decode|tokenizer|ops|cpu ...] [--backend NAME] [--model NAME] [--save]: runs benchmarks, prints
+// tables, and with --save writes bench/results/*.json to be committed. `ops` times every operation of the cpu backend by
+// itself. `cpu` makes a random V2-Lite of --type (q4_0) in the temporary folder and runs it with --threads; --keep leaves
+// the file for the next run. --peer runs llama.cpp in turns with it (npm install --prefix bench/peers), and any
+// llama-bench that LATENT_PEER_BENCH names, with LATENT_PEER_BENCH_ARGS (ik_llama.cpp's -fa 1 -mla 3 -rtr 1), shown as
+// LATENT_PEER_NAME.
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import type { GgufType } from '../src/model/convert.ts'
 import { benchCpu } from './cpu.ts'
 import { benchDecode } from './decode.ts'
+import type { LlamaBench } from './engines.ts'
+import { benchOps } from './ops.ts'
 import { print, type Report, save } from './report.ts'
 import { benchTokenizer } from './tokenizer.ts'
 
@@ -15,7 +21,8 @@ const { values, positionals } = parseArgs({
     model: { type: 'string', default: 'demo' },
     save: { type: 'boolean', default: false },
     type: { type: 'string', default: 'q4_0' },
-    threads: { type: 'string', default: '2' },
+    threads: { type: 'string', default: String(availableParallelism()) },
+    features: { type: 'string', default: '' },
     rounds: { type: 'string', default: '3' },
     only: { type: 'string', default: '' },
     peer: { type: 'boolean', default: false },
@@ -36,12 +43,23 @@ const benchmarks: Readonly<Record<string, () => Promise<Report>>> = {
       type: values.type as GgufType,
       threads: Number(values.threads),
       peer: values.peer,
+      llamaBench: llamaBench(),
       rounds: Number(values.rounds),
       only: values.only,
       keep: values.keep,
     }),
   }),
+  ops: async () => ({
+    benchmark: 'ops',
+    backend: values.features === '' ? 'cpu' : `cpu-${values.features}`,
+    lines: await benchOps({ threads: Number(values.threads), features: values.features, only: values.only }),
+  }),
   tokenizer: async () => ({ benchmark: 'tokenizer', backend: 'js', lines: await benchTokenizer() }),
+}
+
+function llamaBench(): LlamaBench | null {
+  const { LATENT_PEER_BENCH: path, LATENT_PEER_BENCH_ARGS: args, LATENT_PEER_NAME: name } = process.env
+  return path ? { path, args: (args ?? '-fa 1 -mla 3 -rtr 1').split(' ').filter(Boolean), name } : null
 }
 
 for (const name of positionals.length > 0 ? positionals : ['decode', 'tokenizer']) {

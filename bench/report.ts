@@ -8,9 +8,24 @@ export interface Line {
   readonly name: string
   readonly value: number
   readonly unit: string
-  /** Against what was measured in the same run (a peer, a hardware limit); null where there is nothing to compare. */
-  readonly ratio?: number
-  readonly against?: string
+  /** Each peer that ran in turns with it. */
+  readonly peers?: readonly Peer[]
+  /** The part it is of a limit that was measured in turns with it. */
+  readonly share?: Share
+}
+
+export interface Peer {
+  readonly name: string
+  readonly value: number
+  /** How many times as good ours is: above 1 ours is faster or smaller. The median of the pairs. */
+  readonly ratio: number
+}
+
+export interface Share {
+  readonly of: string
+  readonly limit: number
+  readonly unit: string
+  readonly share: number
 }
 
 export interface Report {
@@ -29,12 +44,15 @@ export function median(values: readonly number[]): number {
 export function print({ benchmark, backend, lines }: Report): void {
   const width = Math.max(...lines.map(({ name }) => name.length))
   process.stdout.write(`\n${benchmark} on ${backend}\n`)
-  for (const { name, value, unit, ratio, against } of lines) {
-    const compared = ratio === undefined ? '' : `  ${ratio.toFixed(2)} x ${against}`
-    process.stdout.write(
-      `  ${name.padEnd(width)}  ${value.toFixed(1).padStart(10)} ${unit.padEnd(8)}${compared}\n`,
-    )
-  }
+  for (const line of lines) process.stdout.write(`  ${describeLine(line, width)}\n`)
+}
+
+export function describeLine({ name, value, unit, peers = [], share }: Line, width = 0): string {
+  const compared = peers.map((peer) => `  ${peer.ratio.toFixed(2)} x ${peer.name}`).join('')
+  const part = share
+    ? `  ${(share.share * 100).toFixed(0).padStart(3)}% of ${share.limit.toFixed(1)} ${share.unit}, ${share.of}`
+    : ''
+  return `${name.padEnd(width)}  ${value.toFixed(1).padStart(10)} ${unit.padEnd(8)}${compared}${part}`
 }
 
 /** Writes bench/results/<benchmark>-<backend>.json and prints the same as one line. */

@@ -23,8 +23,7 @@ export async function benchTokenizer(): Promise<Line[]> {
     const compare = (value: number, native: number) => ({
       value,
       unit: 'MB/s',
-      ratio: value / native,
-      against: peer,
+      peers: [{ name: peer, value: native, ratio: value / native }],
     })
     lines.push({
       name: `encode ${name}`,

@@ -5,11 +5,10 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
-#include "ops.h"
+#include "sources.h"
 
 namespace {
 
@@ -21,52 +20,13 @@ void expect(bool holds, const std::string &what) {
   std::printf("FAILED %s\n", what.c_str());
 }
 
-struct Source {
-  int dtype;
-  const char *name;
-  int block, bytes;
-  std::vector<int> halves;  // where a block keeps half floats, which must stay finite
-};
-
-const std::vector<Source> sources = {
-    {LATENT_F32, "f32", 1, 4, {}},         {LATENT_F16, "f16", 1, 2, {0}},       {LATENT_BF16, "bf16", 1, 2, {}},
-    {LATENT_F8_E4M3, "fp8", 1, 1, {}},     {LATENT_Q8_0, "q8_0", 32, 34, {0}},   {LATENT_Q4_0, "q4_0", 32, 18, {0}},
-    {LATENT_Q4_1, "q4_1", 32, 20, {0, 2}}, {LATENT_Q5_0, "q5_0", 32, 22, {0}},   {LATENT_Q5_1, "q5_1", 32, 24, {0, 2}},
-    {LATENT_IQ4_NL, "iq4_nl", 32, 18, {0}}, {LATENT_Q2_K, "q2_k", 256, 84, {80, 82}}, {LATENT_Q3_K, "q3_k", 256, 110, {108}},
-    {LATENT_Q4_K, "q4_k", 256, 144, {0, 2}}, {LATENT_Q5_K, "q5_k", 256, 176, {0, 2}}, {LATENT_Q6_K, "q6_k", 256, 210, {208}},
-    {LATENT_IQ4_XS, "iq4_xs", 256, 136, {0}}};
-
-std::mt19937 dice(7);
-float uniform() { return std::uniform_real_distribution<float>(-1, 1)(dice); }
-
-std::vector<float> floats(size_t count) {
-  std::vector<float> values(count);
-  for (float &v : values) v = uniform();
-  return values;
-}
-
-std::vector<uint8_t> weights(const Source &s, size_t count) {
-  std::vector<uint8_t> bytes(count / s.block * s.bytes);
-  for (uint8_t &b : bytes) b = (uint8_t)dice();
-  for (size_t at = 0; at < bytes.size(); at += s.bytes) {
-    if (s.dtype == LATENT_F32) {
-      const float v = uniform();
-      std::memcpy(&bytes[at], &v, 4);
-    }
-    if (s.dtype == LATENT_BF16) bytes[at + 1] = (uint8_t)(0x3d | (bytes[at + 1] & 0x80));
-    if (s.dtype == LATENT_F8_E4M3) bytes[at] %= 0x70;
-    for (int field : s.halves) bytes[at + field + 1] = (uint8_t)(0x1c + dice() % 8);
-  }
-  return bytes;
-}
-
 struct Inputs {
   std::vector<std::vector<uint8_t>> matrix, gate, up, down;  // a source each
   std::vector<float> x, keys, values, q, rope, gain;
 };
 
 constexpr int T = 29, N = 50, D = 512, E = 6, K = 3, F = 256;
-constexpr int H = 3, A = 32, R = 16, C = 64, B = 24, page = 16, pages = 24;
+constexpr int H = 3, A = 32, R = 16, C = 64, B = 24, page = 16, pages = 106;  // no multiple of 7, see the tables
 
 Inputs inputs() {
   Inputs in;
@@ -155,17 +115,26 @@ void products(latent *on, const Inputs &in, Outputs &out) {
   }
 }
 
-// A long run beside a short one: both forms of attention, over both formats of the cache.
-void attention(latent *on, const Inputs &in, Outputs &out) {
+// Floats as they are, or their upper halves.
+latent_weight *uploaded(latent *on, int dtype, const int64_t *shape, const std::vector<float> &values) {
+  std::vector<uint16_t> upper(values.size());
+  for (size_t i = 0; i < values.size(); i++) std::memcpy(&upper[i], (const char *)&values[i] + 2, 2);
+  return latent_upload(on, dtype, 3, shape, dtype == LATENT_BF16 ? (const void *)upper.data() : values.data(), nullptr);
+}
+
+// Long and short runs in one step: both forms of attention, over every format of the cache. Short runs also alone, one
+// by one: the same bits as together.
+void attention(latent *on, const Inputs &in, Outputs &out, int dtype) {
   const int64_t key[] = {H, C, A}, value[] = {H, B, C};
-  latent_weight *up = latent_upload(on, LATENT_F32, 3, key, in.keys.data(), nullptr);
-  latent_weight *down = latent_upload(on, LATENT_F32, 3, value, in.values.data(), nullptr);
-  for (int dtype : {LATENT_F32, LATENT_BF16}) {
-    latent_cache *cache = latent_cache_open(on, 2, pages, page, C, R, dtype);
-    const int past[] = {20, 33}, fresh[] = {170, 2}, width = pages / 2;
-    std::vector<int32_t> tables(pages), starts = {0, fresh[0], fresh[0] + fresh[1]}, positions, slots;
+  latent_weight *up = uploaded(on, dtype, key, in.keys), *down = uploaded(on, dtype, value, in.values);
+  for (int format : {LATENT_CACHE_F32, LATENT_CACHE_BF16, LATENT_CACHE_Q8}) {
+    latent_cache *cache = latent_cache_open(on, 2, pages, page, C, R, format);
+    constexpr int runs = 5, width = pages / runs;
+    const int past[runs] = {33, 20, 300, 0, 7}, fresh[runs] = {2, 170, 1, 3, 70};
+    std::vector<int32_t> tables(pages), starts = {0}, positions, slots;
     for (int i = 0; i < pages; i++) tables[i] = (i * 7 + 3) % pages;
-    for (int run = 0; run < 2; run++) {
+    for (int run = 0; run < runs; run++) {
+      starts.push_back(starts[run] + fresh[run]);
       slots.clear();
       for (int p = 0; p < past[run] + fresh[run]; p++) {
         slots.push_back(tables[run * width + p / page] * page + p % page);
@@ -179,8 +148,15 @@ void attention(latent *on, const Inputs &in, Outputs &out) {
     }
     std::vector<float> y(positions.size() * H * B);
     expect(latent_attend(on, in.q.data(), in.rope.data(), up, down, cache, 1, starts.data(), positions.data(), tables.data(),
-                         2, width, 0.1f, y.data()) == 0, "attend");
-    out.push_back({"attend", y});
+                         runs, width, 0.1f, y.data()) == 0, "attend");
+    out.push_back({std::string(dtype == LATENT_BF16 ? "attend bf16" : "attend") + ", format " + std::to_string(format), y});
+    for (int run = 0; run < runs; run++) {
+      const int first = starts[run], count = fresh[run], own[] = {0, count};
+      std::vector<float> alone(count * H * B);
+      expect(latent_attend(on, in.q.data() + first * H * A, in.rope.data() + first * H * R, up, down, cache, 1, own,
+                           positions.data() + first, tables.data() + run * width, 1, width, 0.1f, alone.data()) == 0, "alone");
+      expect(std::equal(alone.begin(), alone.end(), y.begin() + first * H * B), "a run alone has the bits it has in company");
+    }
     const int32_t outside = pages * page;
     expect(latent_store(on, cache, 0, &outside, 1, in.x.data(), in.x.data()) != 0, "a slot outside the cache is refused");
     latent_cache_close(on, cache);
@@ -214,7 +190,7 @@ Outputs everything(const Inputs &in, int threads, const char *features) {
   latent *on = latent_open(threads, features, 0);
   if (!on) return out;  // this machine has not that instruction set
   products(on, in, out);
-  attention(on, in, out);
+  for (int dtype : {LATENT_F32, LATENT_BF16}) attention(on, in, out, dtype);
   rows(on, in, out);
   const int64_t odd[] = {4, 33};
   expect(latent_upload(on, LATENT_Q4_0, 2, odd, in.x.data(), nullptr) == nullptr && *latent_error(on), "half a block is refused");

@@ -36,6 +36,13 @@ enum latent_dtype {
   LATENT_IQ4_XS = 16,
 };
 
+// How a token's latent and rope key are kept (src/backend/latents.ts says what each format means).
+enum latent_cache_format {
+  LATENT_CACHE_F32 = LATENT_F32,
+  LATENT_CACHE_BF16 = LATENT_BF16,
+  LATENT_CACHE_Q8 = 64,  // latents as 8-bit integers with a bf16 scale for 64 of them, keys as bf16
+};
+
 typedef struct latent latent;                // an opened library
 typedef struct latent_weight latent_weight;  // a matrix or a bank of matrices, in the library's own layout
 typedef struct latent_cache latent_cache;    // the paged latent cache of all layers
@@ -48,6 +55,11 @@ void latent_close(latent *on);
 const char *latent_error(const latent *on);
 // What was found and what is used, one `key: value` a line.
 const char *latent_describe(const latent *on);
+// What this machine can do at most, measured now on this library's threads: "read" (GB/s of memory), or billions of
+// operations a second, a multiply-add being two: "f32", "bf16", "int8" (of vectors), "amx-bf16", "amx-int8" (of tiles).
+// 0 where the machine has not got it. Benchmarks call it, models do not: it takes a tenth of a second, and "read" keeps
+// a gigabyte of memory.
+double latent_ceiling(latent *on, const char *what);
 
 void *latent_alloc(latent *on, size_t bytes);
 void latent_free(latent *on, void *memory);
@@ -79,7 +91,7 @@ int latent_experts(latent *on, const float *x, int T, const int32_t *experts, co
                    const latent_weight *gate, const latent_weight *up, const latent_weight *down, float *y);
 
 latent_cache *latent_cache_open(latent *on, int layers, int pages, int page_size, int latent_width, int key_width,
-                                int dtype);
+                                int format);  // of enum latent_cache_format
 void latent_cache_close(latent *on, latent_cache *cache);
 int latent_store(latent *on, latent_cache *cache, int layer, const int32_t *slots, int T, const float *latents,
                  const float *keys);

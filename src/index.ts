@@ -1,4 +1,6 @@
 // The public API of `latent`, and the only barrel. Shapes of other ecosystems live at latent/transformers and latent/vllm.
+import './tensor/dispose.ts'
+
 export {
   type DownloadOptions,
   type DownloadProgress,

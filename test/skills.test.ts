@@ -6,6 +6,7 @@ import { it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { openEngine } from '../src/engine/open.ts'
 import { samplingParams } from '../src/engine/sampling.ts'
+import { on } from './backends.ts'
 
 const demo = fileURLToPath(new URL('../../models/demo/', import.meta.url))
 const pageBytes = 64 * 8 * 80 * 4
@@ -20,7 +21,7 @@ interface Row {
 
 const backends = ['reference', 'cpu']
 for (const backend of backends)
-  it(`every clear row of skills.jsonl, 16 at a time, under preemption, on ${backend}`, async () => {
+  it(`every clear row of skills.jsonl, 16 at a time, preempted, on ${backend}`, on(backend), async () => {
     const lines = readFileSync(`${demo}skills.jsonl`, 'utf8').trim().split('\n')
     const rows = lines.map((line) => JSON.parse(line) as Row)
     assert.equal(rows.length, 218)

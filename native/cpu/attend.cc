@@ -1,7 +1,11 @@
 // Latent attention over the paged cache, two ways. Short runs (decoding) are absorbed: queries go into the latent space
 // and meet the latents themselves, which are read once for all heads. Long runs (prompts) expand keys and values of a
-// stretch of the past once for all their rows, which is fewer multiplications beyond about 171 rows (docs/math.md).
+// stretch of the past once for all their rows, which is fewer multiplications (docs/math.md says from where on).
+//
+// Sums are formed over blocks and spans that begin at fixed positions of the sequence, so a row's result depends neither
+// on its neighbours in the step nor on the threads.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -10,159 +14,242 @@
 namespace cpu {
 namespace {
 
-constexpr int chunk = 256;        // positions whose scores are formed together; fixed, so sums do not depend on threads
-constexpr int expand_rows = 160;  // runs from this length on expand
-constexpr int stretch = 1024;     // positions expanded at a time
+constexpr int block = 64;     // positions whose scores are formed together: rows of 2.3 kB, so they stay in the second cache
+constexpr int span = 256;     // positions of one task of the absorbed form
+constexpr int stretch = 512;  // positions expanded at a time: a head's keys and values stay in the second cache
+constexpr int tile = 32;      // rows of one task of the expanded form
+constexpr int together = 64;  // queries of one task of the absorbed form, where a run has as many
+constexpr size_t wave = 64 << 20;  // bytes of unfinished sums at a time
 
+// What a call is about, for everything below.
+struct Call {
+  Library &on;
+  const Cache &cache;
+  int layer;
+  const int32_t *positions;
+  float scale;
+};
+
+// Run of one run.
 struct Run {
-  int first, count;  // rows
+  int first, count;
   const int32_t *table;
-  int length;  // positions there are after this step
 };
 
-// Cache rows [from, from + count) of a run as f32 [count][C + R].
-void gather(const Library &on, const Cache &cache, int layer, const Run &run, int from, int count, float *out) {
-  for (int done = 0; done < count;) {
-    const int position = from + done, offset = position % cache.page_size;
-    const int n = std::min(count - done, cache.page_size - offset);
-    const uint8_t *row = cache.row(layer, (int64_t)run.table[position / cache.page_size] * cache.page_size + offset);
-    float *to = out + done * cache.width();
-    if (cache.half) on.k->widen_bf16((const uint16_t *)row, n * cache.width(), to);
-    else memcpy(to, row, (size_t)n * cache.width() * 4);
-    done += n;
-  }
-}
-
-// Softmax pieces of one query row: the largest score, the sum of exponentials against it, and their mix of values.
-struct Piece {
-  float max, total;
-};
-
-// Joins piece b into piece a, values and all.
-void join(Piece &a, float *mix_a, const Piece &b, const float *mix_b, int64_t D) {
-  const float max = std::max(a.max, b.max);
-  const float keep = a.total > 0 ? std::exp(a.max - max) : 0, take = std::exp(b.max - max);
-  for (int64_t d = 0; d < D; d++) mix_a[d] = mix_a[d] * keep + mix_b[d] * take;
-  a = {max, a.total * keep + b.total * take};
-}
-
-// One chunk of the past for all heads of one row, absorbed.
-void absorb_chunk(const Library &on, const Cache &cache, int layer, const Run &run, const float *q, int H, int from, int count,
-                  float scale, float *past, float *scores, Piece *pieces, float *mixes) {
-  const int64_t C = cache.latent, W = cache.width();
-  gather(on, cache, layer, run, from, count, past);
-  on.k->scores(q, W, H, past, W, W, count, scores, chunk);
-  for (int h = 0; h < H; h++) {
-    float *s = scores + h * chunk, max = -INFINITY;
-    for (int i = 0; i < count; i++) max = std::max(max, s[i] *= scale);
-    float total;
-    on.k->exp_sub(s, count, max, &total);
-    pieces[h] = {max, total};
-  }
-  memset(mixes, 0, (size_t)H * C * 4);
-  on.k->mix(scores, chunk, H, past, W, C, count, mixes, C);
-}
-
-// Rows of a short run: q [rows][H][C + R] -> u [rows][H][C].
-void absorbed(Library &on, const Cache &cache, int layer, const Run &run, const float *q, const int32_t *positions, int H,
-              float scale, float *u) {
-  const int64_t C = cache.latent, W = cache.width();
-  const int chunks = (run.length + chunk - 1) / chunk;
-  auto *pieces = on.scratch.take<Piece>((size_t)run.count * chunks * H);
-  auto *mixes = on.scratch.take<float>((size_t)run.count * chunks * H * C);
-  const int workers = on.pool.threads();
-  const int64_t tasks = (int64_t)run.count * chunks;
-  // one scratch for each part of the work, not for each thread: a part is done by one thread at a time
-  const int64_t parts = std::min<int64_t>(tasks, workers * 4);
-  auto *past = on.scratch.take<float>((size_t)parts * chunk * W), *scores = on.scratch.take<float>((size_t)parts * H * chunk);
-  on.pool.run(parts, [&](int64_t part) {
-    for (int64_t task = part; task < tasks; task += parts) {
-      const int row = (int)(task / chunks), from = (int)(task % chunks) * chunk;
-      const int count = std::min(chunk, positions[run.first + row] + 1 - from);
-      if (count <= 0) continue;
-      absorb_chunk(on, cache, layer, run, q + (int64_t)row * H * W, H, from, count, scale, past + part * chunk * W,
-                   scores + part * H * chunk, pieces + task * H, mixes + task * H * C);
-    }
+// Hands tasks to threads one by one; `part` is the thread's place for scratch.
+template <class Body>
+void share(Library &on, int64_t tasks, const Body &body) {
+  std::atomic<int64_t> next{0};
+  on.pool.run(std::min<int64_t>(tasks, on.pool.threads()), [&](int64_t part) {
+    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(part, task);
   });
-  on.pool.run((int64_t)run.count * H, [&](int64_t at) {
-    const int row = (int)(at / H), h = (int)(at % H);
-    float *out = u + at * C;
+}
+
+// Scores of `heads` queries of one row, of which the row sees `own` of `count`, become shares; sums so far shrink to match.
+void soften_row(const AttentionKernels &k, float *scores, int heads, int own, int count, float scale, Piece *pieces, float *mixes,
+                int64_t stride, int64_t D) {
+  for (int h = 0; h < heads; h++) {
+    float *s = scores + h * block;
+    if (own > 0) {
+      const float keep = k.soften(s, own, scale, pieces + h);
+      if (keep != 1) k.shrink(mixes + h * stride, D, keep);
+    }
+    for (int i = std::max(own, 0); i < count; i++) s[i] = 0;
+  }
+}
+
+// Absorbed rows that one task takes together, and where the sums of their spans begin: [span][row][head].
+struct Group {
+  Run rows;
+  int64_t at;
+};
+
+struct Absorbed {
+  const Call &call;
+  int H;
+  const float *q;  // [row][H][C + R], from the first row of the segment on
+  int origin;      // that row
+  Piece *pieces;
+  float *mixes;
+
+  int length(const Group &g) const { return call.positions[g.rows.first + g.rows.count - 1] + 1; }
+
+  // One span of the past for all heads of a group's rows. `past` and `scores` are room to work.
+  void mix_span(const Group &g, int index, float *past, float *scores) const {
+    const AttentionKernels &k = *call.on.attention;
+    const int64_t C = call.cache.latent, W = call.cache.width(), at = g.at + (int64_t)index * g.rows.count * H;
+    const int queries = g.rows.count * H, end = std::min((index + 1) * span, length(g));
+    std::fill(pieces + at, pieces + at + queries, Piece{-INFINITY, 0});
+    memset(mixes + at * C, 0, queries * C * 4);
+    for (int from = index * span; from < end; from += block) {
+      const int n = std::min(block, end - from);
+      call.cache.read(k, call.layer, g.rows.table, from, n, past, W, past + C, W);
+      k.scores(q + (g.rows.first - origin) * H * W, W, queries, past, W, W, n, scores, block);
+      for (int r = 0; r < g.rows.count; r++) {
+        const int own = std::min(n, call.positions[g.rows.first + r] + 1 - from);
+        const int64_t row = at + r * H;
+        soften_row(k, scores + r * H * block, H, own, n, call.scale, pieces + row, mixes + row * C, C, C);
+      }
+      k.mix(scores, block, queries, past, W, C, n, mixes + at * C, C);
+    }
+  }
+
+  // The spans of one row and head, joined in order.
+  void join_spans(const Group &g, int r, int h, float *out) const {
+    const AttentionKernels &k = *call.on.attention;
+    const int64_t C = call.cache.latent;
     Piece all{-INFINITY, 0};
     memset(out, 0, C * 4);
-    for (int c = 0; c * chunk <= positions[run.first + row]; c++) {
-      const int64_t task = (int64_t)row * chunks + c;
-      join(all, out, pieces[task * H + h], mixes + (task * H + h) * C, C);
+    for (int i = 0; i * span <= call.positions[g.rows.first + r]; i++) {
+      const int64_t at = g.at + ((int64_t)i * g.rows.count + r) * H + h;
+      const Piece &next = pieces[at];
+      const float max = std::max(all.max, next.max);
+      const float keep = all.total > 0 ? std::exp(all.max - max) : 0, take = std::exp(next.max - max);
+      k.join(out, keep, mixes + at * C, take, C);
+      all = {max, all.total * keep + next.total * take};
     }
-    for (int64_t c = 0; c < C; c++) out[c] /= all.total;
+    k.shrink(out, C, 1 / all.total);
+  }
+};
+
+// Groups of rows, all at once: every thread works on whatever run has spans left. u [row][H][C]
+void absorb(const Call &call, int H, const float *q, int origin, const std::vector<Group> &groups, float *u) {
+  Library &on = call.on;
+  const int64_t C = call.cache.latent, W = call.cache.width();
+  struct Task { int group, index; };
+  std::vector<Task> tasks, rows;
+  int most = 0;
+  int64_t sums = 0;
+  Absorbed work{call, H, q, origin, nullptr, nullptr};
+  for (int g = 0; g < (int)groups.size(); g++) {
+    const int spans = (work.length(groups[g]) + span - 1) / span;
+    for (int i = 0; i < spans; i++) tasks.push_back({g, i});
+    for (int r = 0; r < groups[g].rows.count; r++) rows.push_back({g, r});
+    sums += (int64_t)spans * groups[g].rows.count * H;
+    most = std::max(most, groups[g].rows.count * H);
+  }
+  work.pieces = on.scratch.take<Piece>((size_t)sums);
+  work.mixes = on.scratch.take<float>((size_t)sums * C);
+  auto *past = on.scratch.take<float>((size_t)on.pool.threads() * block * W);
+  auto *scores = on.scratch.take<float>((size_t)on.pool.threads() * block * most);
+  share(on, (int64_t)tasks.size(), [&](int64_t part, int64_t i) {
+    work.mix_span(groups[tasks[i].group], tasks[i].index, past + part * block * W, scores + part * block * most);
+  });
+  share(on, (int64_t)rows.size() * H, [&](int64_t, int64_t i) {
+    const auto [g, r] = rows[i / H];
+    work.join_spans(groups[g], r, (int)(i % H), u + ((groups[g].rows.first + r - origin) * H + i % H) * C);
   });
 }
 
-// Expanded keys and values of one stretch: k [H][n][A + R], v [H][n][B].
-void expand(Library &on, const Cache &cache, const float *past, int n, const Weight &keys, const Weight &values, float *k,
-            float *v) {
-  const int64_t H = keys.matrices, A = keys.N, B = values.N, C = cache.latent, R = cache.key, W = cache.width();
-  auto *latents = on.scratch.take<float>((size_t)n * C);
-  for (int i = 0; i < n; i++) memcpy(latents + i * C, past + i * W, C * 4);
-  const Strips x_keys = pack_strips(on, keys.layout, latents, n, C);
-  const Strips x_values = alike(on, keys.layout, values.layout) ? x_keys : pack_strips(on, values.layout, latents, n, C);
-  on.pool.run(H, [&](int64_t h) {
-    multiply(on, keys, h, x_keys, 0, keys.panels(), k + h * n * (A + R), A + R);
-    for (int i = 0; i < n; i++) memcpy(k + (h * n + i) * (A + R) + A, past + i * W + C, R * 4);
-    multiply(on, values, h, x_values, 0, values.panels(), v + h * n * B, B);
-  });
+// Neighbouring short runs: q [row][H][C + R] -> u [row][H][C], as many groups at a time as `wave` has room for.
+void absorbed(const Call &call, int H, const float *q, const std::vector<Run> &runs, float *u) {
+  const int most = std::max(1, together / H);
+  const int64_t C = call.cache.latent;
+  std::vector<Group> groups;
+  int64_t sums = 0;
+  const auto mark = call.on.scratch.mark();
+  const auto flush = [&] {
+    absorb(call, H, q, runs[0].first, groups, u);
+    call.on.scratch.rewind(mark);
+    groups.clear();
+    sums = 0;
+  };
+  for (const Run &run : runs) {
+    for (int done = 0; done < run.count; done += most) {
+      const Run rows{run.first + done, std::min(most, run.count - done), run.table};
+      const int length = call.positions[rows.first + rows.count - 1] + 1;
+      const int64_t own = (int64_t)((length + span - 1) / span) * rows.count * H;
+      if (!groups.empty() && (size_t)(sums + own) * C * 4 > wave) flush();
+      groups.push_back({rows, sums});
+      sums += own;
+    }
+  }
+  flush();
 }
 
-// Rows of a long run: q [rows][H][A + R] -> y [rows][H][B].
-void expanded(Library &on, const Cache &cache, int layer, const Run &run, const float *q, const int32_t *positions,
-              const Weight &keys, const Weight &values, float scale, float *y) {
-  const int64_t H = keys.matrices, A = keys.N, B = values.N, R = cache.key;
-  constexpr int tile = 16;  // rows
-  const int tiles = (run.count + tile - 1) / tile;
+// Keys and values of one stretch of the past, for every head.
+struct Expanded {
+  const Call &call;
+  const Weight &up_keys, &up_values;
+  float *keys, *values;       // [H][stretch][A + R], [H][stretch][B]
+  float *latents, *rotated;   // [stretch][C], [stretch][R]
+
+  Expanded(const Call &c, const Weight &k, const Weight &v) : call(c), up_keys(k), up_values(v) {
+    const int64_t H = k.matrices, A = k.N, B = v.N, C = call.cache.latent, R = call.cache.key;
+    Scratch &scratch = call.on.scratch;
+    keys = scratch.take<float>((size_t)H * stretch * (A + R)), values = scratch.take<float>((size_t)H * stretch * B);
+    latents = scratch.take<float>((size_t)stretch * C), rotated = scratch.take<float>((size_t)stretch * R);
+  }
+
+  void fill(const int32_t *table, int from, int count) {
+    const int64_t H = up_keys.matrices, A = up_keys.N, B = up_values.N, C = call.cache.latent, R = call.cache.key;
+    Library &on = call.on;
+    on.pool.run((count + block - 1) / block, [&](int64_t part) {
+      const int first = (int)part * block, n = std::min(block, count - first);
+      call.cache.read(*on.attention, call.layer, table, from + first, n, latents + first * C, C, rotated + first * R, R);
+    });
+    const auto mark = on.scratch.mark();
+    const Strips x_keys = pack_strips(on, up_keys.layout, latents, count, C);
+    const Strips x_values = alike(on, up_keys.layout, up_values.layout) ? x_keys : pack_strips(on, up_values.layout, latents, count, C);
+    constexpr int each = 144;  // positions, whole strips, that stay in the second cache while all of a head's rows pass
+    const int parts = (count + each - 1) / each;
+    share(on, H * parts, [&](int64_t, int64_t task) {
+      const int64_t h = task / parts, first = task % parts * each;
+      const int n = (int)std::min<int64_t>(each, count - first);
+      float *k = keys + (h * stretch + first) * (A + R);
+      multiply(on, up_keys, h, x_keys.part((int)first, n), 0, up_keys.panels(), k, A + R);
+      for (int i = 0; i < n; i++) memcpy(k + i * (A + R) + A, rotated + (first + i) * R, R * 4);
+      multiply(on, up_values, h, x_values.part((int)first, n), 0, up_values.panels(), values + (h * stretch + first) * B, B);
+    });
+    on.scratch.rewind(mark);
+  }
+};
+
+// One head of a tile of rows over one stretch [from, from + n): q [rows][H][A + R], y [rows][H][B] unfinished.
+void meet(const Expanded &past, int64_t h, const Run &rows, const float *q, int from, int n, float *scores, float *own_q,
+          Piece *pieces, float *y) {
+  const Call &call = past.call;
+  const AttentionKernels &k = *call.on.attention;
+  const int64_t H = past.up_keys.matrices, W = past.up_keys.N + call.cache.key, B = past.up_values.N;
+  const int32_t *at = call.positions + rows.first;
+  const int end = std::min(n, at[rows.count - 1] + 1 - from);
+  if (end <= 0) return;
+  // side by side: rows a power of two apart would push each other out of the first cache
+  for (int r = 0; r < rows.count; r++) memcpy(own_q + r * W, q + (r * H + h) * W, W * 4);
+  for (int c = 0; c < end; c += block) {
+    const int count = std::min(block, end - c);
+    k.scores(own_q, W, rows.count, past.keys + (h * stretch + c) * W, W, W, count, scores, block);
+    for (int r = 0; r < rows.count; r++) {
+      const int own = std::min(count, at[r] + 1 - from - c);
+      soften_row(k, scores + r * block, 1, own, count, call.scale, pieces + r * H + h, y + (r * H + h) * B, B, B);
+    }
+    k.mix(scores, block, rows.count, past.values + (h * stretch + c) * B, B, B, count, y + h * B, H * B);
+  }
+}
+
+// Run of a long run: q [rows][H][A + R] -> y [rows][H][B].
+void expanded(const Call &call, const Run &run, const float *q, const Weight &up_keys, const Weight &up_values, float *y) {
+  Library &on = call.on;
+  const int64_t H = up_keys.matrices, W = up_keys.N + call.cache.key, B = up_values.N;
+  const int tiles = (run.count + tile - 1) / tile, length = call.positions[run.first + run.count - 1] + 1;
   auto *pieces = on.scratch.take<Piece>((size_t)run.count * H);
-  for (int64_t i = 0; i < run.count * H; i++) pieces[i] = {-INFINITY, 0};
-  auto *past = on.scratch.take<float>((size_t)stretch * cache.width());
-  auto *k = on.scratch.take<float>((size_t)H * stretch * (A + R)), *v = on.scratch.take<float>((size_t)H * stretch * B);
-  const int64_t tasks = H * tiles;
-  auto *scratch = on.scratch.take<float>((size_t)tasks * tile * (chunk + B));
-  for (int from = 0; from < run.length; from += stretch) {
-    const int n = std::min(stretch, run.length - from);
-    gather(on, cache, layer, run, from, n, past);
-    expand(on, cache, past, n, keys, values, k, v);
-    on.pool.run(tasks, [&](int64_t task) {
-      const int64_t h = task % H, first = task / H * tile;
-      const int rows = (int)std::min<int64_t>(tile, run.count - first);
-      float *scores = scratch + task * tile * (chunk + B), *mixed = scores + tile * chunk;
-      const int32_t *at = positions + run.first + first;
-      for (int c = 0; c < n && from + c <= at[rows - 1]; c += chunk) {
-        const int count = std::min(std::min(chunk, n - c), at[rows - 1] + 1 - from - c);
-        on.k->scores(q + (first * H + h) * (A + R), H * (A + R), rows, k + (h * n + c) * (A + R), A + R, A + R, count, scores,
-                     chunk);
-        Piece fresh[tile];
-        for (int r = 0; r < rows; r++) {
-          const int own = std::min(count, at[r] + 1 - from - c);
-          float *s = scores + r * chunk, max = -INFINITY, total = 0;
-          for (int i = 0; i < own; i++) max = std::max(max, s[i] *= scale);
-          if (own > 0) on.k->exp_sub(s, own, max, &total);
-          for (int i = std::max(own, 0); i < count; i++) s[i] = 0;
-          fresh[r] = {max, total};
-        }
-        memset(mixed, 0, (size_t)rows * B * 4);
-        on.k->mix(scores, chunk, rows, v + (h * n + c) * B, B, B, count, mixed, B);
-        for (int r = 0; r < rows; r++) {
-          if (fresh[r].total == 0) continue;
-          float *out = y + ((first + r) * H + h) * B;
-          Piece &all = pieces[(first + r) * H + h];
-          if (all.total == 0) memset(out, 0, B * 4);
-          join(all, out, fresh[r], mixed + r * B, B);
-        }
-      }
+  std::fill(pieces, pieces + run.count * H, Piece{-INFINITY, 0});
+  memset(y, 0, (size_t)run.count * H * B * 4);
+  const int64_t room = tile * (block + W);
+  auto *scratch = on.scratch.take<float>((size_t)on.pool.threads() * room);
+  Expanded past(call, up_keys, up_values);
+  for (int from = 0; from < length; from += stretch) {
+    const int n = std::min(stretch, length - from);
+    past.fill(run.table, from, n);
+    share(on, H * tiles, [&](int64_t part, int64_t task) {  // a head at a time, its longest tiles first
+      const int64_t h = task / tiles, first = (tiles - 1 - task % tiles) * tile;
+      const Run rows{run.first + (int)first, (int)std::min<int64_t>(tile, run.count - first), run.table};
+      float *scores = scratch + part * room, *own_q = scores + tile * block;
+      meet(past, h, rows, q + first * H * W, from, n, scores, own_q, pieces + first * H, y + first * H * B);
     });
   }
   on.pool.run(run.count, [&](int64_t row) {
-    for (int64_t h = 0; h < H; h++) {
-      float *out = y + (row * H + h) * B;
-      for (int64_t b = 0; b < B; b++) out[b] /= pieces[row * H + h].total;
-    }
+    for (int64_t h = 0; h < H; h++) on.attention->shrink(y + (row * H + h) * B, B, 1 / pieces[row * H + h].total);
   });
 }
 
@@ -196,6 +283,11 @@ const Weight &turned(Library &on, const Weight &key_up) {
   return *(key_up.turned = pack(on, LATENT_BF16, 3, shape, upper.data(), nullptr));
 }
 
+// Measured on V2-Lite's shapes (docs/log.md, 2026-11-24): expanding wins from 145 to 165 rows on, whatever the past is, as
+// long as there is one; with none it wins always. But both forms round differently, and below this number every row's
+// result is the same however a prompt is cut into steps, so it does not go down for the sake of first chunks.
+constexpr int expand_rows = 160;
+
 }  // namespace
 }  // namespace cpu
 
@@ -204,52 +296,26 @@ int latent_attend(latent *on, const float *q, const float *q_rope, const latent_
                   const int32_t *positions, const int32_t *tables, int runs, int table_width, float scale, float *y) {
   using namespace cpu;
   const int64_t H = key_up->matrices, A = key_up->D, B = value_up->N, C = cache->latent, R = cache->key;
-  on->scratch.reset();
   ready(*on, *key_up), ready(*on, *value_up);
-  for (int r = 0; r < runs; r++) {
-    const int first = starts[r], count = starts[r + 1] - first;
+  const Call call{*on, *cache, layer, positions, scale};
+  const auto rows_of = [&](int r) { return cpu::Run{starts[r], starts[r + 1] - starts[r], tables + (int64_t)r * table_width}; };
+  const auto long_run = [&](const cpu::Run &run) { return run.count >= expand_rows; };
+  for (int r = 0; r < runs;) {
+    on->scratch.reset();
+    std::vector<cpu::Run> together{rows_of(r++)};
+    const int64_t first = together[0].first;
+    if (long_run(together[0])) {
+      const float *both = beside(*on, q + first * H * A, A, q_rope + first * H * R, R, together[0].count * H);
+      expanded(call, together[0], both, turned(*on, *key_up), *value_up, y + first * H * B);
+      continue;
+    }
+    while (r < runs && !long_run(rows_of(r))) together.push_back(rows_of(r++));  // neighbouring short runs are one piece of work
+    const int count = together.back().first + together.back().count - (int)first;
     if (count == 0) continue;
-    const Run run{first, count, tables + (int64_t)r * table_width, positions[first + count - 1] + 1};
-    const float *nope = q + first * H * A, *rope = q_rope + first * H * R;
-    const auto mark = on->scratch.mark();
-    if (count >= expand_rows) {
-      const float *both = beside(*on, nope, A, rope, R, count * H);
-      expanded(*on, *cache, layer, run, both, positions, turned(*on, *key_up), *value_up, scale, y + first * H * B);
-    } else {
-      auto *latents = on->scratch.take<float>((size_t)count * H * C), *u = on->scratch.take<float>((size_t)count * H * C);
-      head_linear(*on, nope, count, *key_up, latents);
-      const float *both = beside(*on, latents, C, rope, R, count * H);
-      absorbed(*on, *cache, layer, run, both, positions, (int)H, scale, u);
-      head_linear(*on, u, count, *value_up, y + first * H * B);
-    }
-    on->scratch.rewind(mark);
-  }
-  return 0;
-}
-
-int latent_store(latent *on, latent_cache *cache, int layer, const int32_t *slots, int T, const float *latents,
-                 const float *keys) {
-  const int64_t C = cache->latent, R = cache->key;
-  for (int t = 0; t < T; t++) {
-    if (slots[t] < 0 || slots[t] >= (int64_t)cache->pages * cache->page_size) {
-      on->error = "slot " + std::to_string(slots[t]) + " is outside the cache";
-      return 1;
-    }
-    uint8_t *row = cache->row(layer, slots[t]);
-    const float *from[2] = {latents + t * C, keys + t * R};
-    const int64_t width[2] = {C, R};
-    for (int part = 0, at = 0; part < 2; at += width[part++]) {
-      if (!cache->half) {
-        memcpy(row + at * 4, from[part], width[part] * 4);
-        continue;
-      }
-      for (int64_t i = 0; i < width[part]; i++) {  // round to nearest, ties to even
-        uint32_t bits;
-        memcpy(&bits, from[part] + i, 4);
-        const uint16_t upper = (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-        memcpy(row + (at + i) * 2, &upper, 2);
-      }
-    }
+    auto *latents = on->scratch.take<float>((size_t)count * H * C), *u = on->scratch.take<float>((size_t)count * H * C);
+    head_linear(*on, q + first * H * A, count, *key_up, latents);
+    absorbed(call, (int)H, beside(*on, latents, C, q_rope + first * H * R, R, count * H), together, u);
+    head_linear(*on, u, count, *value_up, y + first * H * B);
   }
   return 0;
 }

@@ -64,8 +64,11 @@ struct Strips {
   size_t row_bytes;
   int T, each;  // rows in all and of a full strip
   Rows kind;
+  bool exact;  // tiles of halves: a lone strip, not padded
   int count() const { return (T + each - 1) / each; }
   Strip at(int s) const;
+  // rows [first, first + rows), whole strips but for the last
+  Strips part(int first, int rows) const { return {data + first * row_bytes, row_bytes, rows, each, kind, exact}; }
 };
 
 // One instruction set's kernels. Each is a pure function of its arguments and touches only what it is told to.
@@ -84,19 +87,34 @@ struct Kernels {
   void (*rms_norm)(const float *x, int64_t D, const float *gain, float eps, float *y);        // one row
   void (*swiglu)(const float *gate, const float *up, int64_t count, float *y);
   void (*add)(float *x, const float *y, int64_t count);
-  // s[j * s_stride + i] = q[j] . k[i], for `queries` rows of q and `count` rows of k, `D` wide
-  void (*scores)(const float *q, int64_t q_stride, int queries, const float *k, int64_t k_stride, int64_t D, int count,
-                 float *s, int64_t s_stride);
-  // o[j] += sum over i < counts[j] of p[j * p_stride + i] * v[i], `D` wide; p is 0 beyond a row's own count
-  void (*mix)(const float *p, int64_t p_stride, int queries, const float *v, int64_t v_stride, int64_t D, int count,
-              float *o, int64_t o_stride);
-  void (*widen_bf16)(const uint16_t *from, int64_t count, float *to);
-  void (*exp_sub)(float *s, int count, float max, float *sum);  // s = exp(s - max), its sum
 };
 
 extern const Kernels *const kernels_scalar, *const kernels_avx2, *const kernels_avx512, *const kernels_avx512bf16;
 const Kernels *kernels_amx();
 bool permit_amx();  // asks the system for this process's tiles; false where it refuses
+
+// The largest score of a query so far, and the sum of exponentials against it.
+struct Piece {
+  float max, total;
+};
+
+// The same for attention. A number never depends on how many rows the call has: each is formed by itself, in order.
+struct AttentionKernels {
+  // s[j * s_stride + i] = q[j] . k[i], for `queries` rows of q and `count` rows of k, `D` wide
+  void (*scores)(const float *q, int64_t q_stride, int queries, const float *k, int64_t k_stride, int64_t D, int count,
+                 float *s, int64_t s_stride);
+  // One query's next scores: s = exp(scale * s - max) with the largest so far. Returns what earlier sums are worth now.
+  float (*soften)(float *s, int count, float scale, Piece *so_far);
+  // o[j] += sum over i < count of p[j * p_stride + i] * v[i], `D` wide; p is 0 beyond a row's own count
+  void (*mix)(const float *p, int64_t p_stride, int queries, const float *v, int64_t v_stride, int64_t D, int count,
+              float *o, int64_t o_stride);
+  void (*shrink)(float *o, int64_t D, float factor);              // o *= factor
+  void (*join)(float *o, float keep, const float *a, float take, int64_t D);  // o = o * keep + a * take
+  void (*widen_bf16)(const uint8_t *from, int64_t count, float *to);
+  void (*widen_codes)(const int8_t *codes, const uint8_t *scales, int64_t count, float *to);  // a bf16 scale a block
+};
+
+extern const AttentionKernels *const attention_scalar, *const attention_avx2, *const attention_avx512;
 
 // Threads that run a body once for each index in [0, count): index i always does the same work, whichever thread has it,
 // so results do not depend on the number of threads.
@@ -131,15 +149,26 @@ class Scratch {
   size_t piece_ = 0, used_ = 0;
 };
 
+// cache.cc: a row is one token's latent and rope key, in one of three formats (src/backend/latents.ts):
+//   f32  [latent C | key R]      bf16  [latent C | key R]      q8  [key R bf16 | scales bf16 | codes C]
+constexpr int scaled = 64;  // codes that share a scale
+
+struct Library;
 struct Cache {
-  int layers, pages, page_size, latent, key;
-  bool half;  // bf16, else f32
+  int layers, pages, page_size, latent, key, format;
   uint8_t *data = nullptr;
   int64_t width() const { return latent + key; }
-  size_t row_bytes() const { return width() * (half ? 2 : 4); }
+  int64_t scales() const { return (latent + scaled - 1) / scaled; }
+  size_t row_bytes() const {
+    if (format == LATENT_CACHE_Q8) return (2 * (key + scales()) + latent + 1) / 2 * 2;
+    return width() * (format == LATENT_CACHE_BF16 ? 2 : 4);
+  }
   uint8_t *row(int layer, int64_t slot) const {
     return data + ((int64_t)layer * pages * page_size + slot) * row_bytes();
   }
+  // Positions [from, from + count) of the sequence whose pages `table` lists, as f32.
+  void read(const AttentionKernels &k, int layer, const int32_t *table, int from, int count, float *latents,
+            int64_t latent_stride, float *keys, int64_t key_stride) const;
 };
 
 // cos and sin of position * frequency, kept for every position met so far.
@@ -153,6 +182,7 @@ struct Library {
   Library(int threads, bool pin) : pool(threads, pin) {}
   Pool pool;
   const Kernels *k = nullptr;
+  const AttentionKernels *attention = nullptr;
   Scratch scratch;
   RopeTable rope;
   std::string error, description;

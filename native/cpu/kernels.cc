@@ -216,101 +216,6 @@ void add(float *x, const float *y, int64_t count) {
   for (int64_t i = 0; i < count; i++) x[i] += y[i];
 }
 
-template <int NQ, int NK>
-inline void score_tile(const float *q, int64_t q_stride, const float *k, int64_t k_stride, int64_t D, float *s, int64_t s_stride) {
-  f32x16 acc[NQ][NK] = {};
-  for (int64_t d = 0; d < D; d += 16) {
-    f32x16 a[NQ];
-    for (int j = 0; j < NQ; j++) a[j] = d + 16 <= D ? load<f32x16>(q + j * q_stride + d) : partial(q + j * q_stride + d, D - d);
-    for (int i = 0; i < NK; i++) {
-      const f32x16 b = d + 16 <= D ? load<f32x16>(k + i * k_stride + d) : partial(k + i * k_stride + d, D - d);
-      for (int j = 0; j < NQ; j++) acc[j][i] += a[j] * b;
-    }
-  }
-  for (int j = 0; j < NQ; j++) {
-    for (int i = 0; i < NK; i++) s[j * s_stride + i] = sum(acc[j][i]);
-  }
-}
-
-void scores(const float *q, int64_t q_stride, int queries, const float *k, int64_t k_stride, int64_t D, int count, float *s,
-            int64_t s_stride) {
-  int j = 0;
-  for (; j + 4 <= queries; j += 4, q += 4 * q_stride, s += 4 * s_stride) {
-    int i = 0;
-    for (; i + 4 <= count; i += 4) score_tile<4, 4>(q, q_stride, k + i * k_stride, k_stride, D, s + i, s_stride);
-    for (; i < count; i++) score_tile<4, 1>(q, q_stride, k + i * k_stride, k_stride, D, s + i, s_stride);
-  }
-  for (; j < queries; j++, q += q_stride, s += s_stride) {
-    int i = 0;
-    for (; i + 4 <= count; i += 4) score_tile<1, 4>(q, q_stride, k + i * k_stride, k_stride, D, s + i, s_stride);
-    for (; i < count; i++) score_tile<1, 1>(q, q_stride, k + i * k_stride, k_stride, D, s + i, s_stride);
-  }
-}
-
-template <int NQ, int NV>
-inline void mix_tile(const float *p, int64_t p_stride, const float *v, int64_t v_stride, int count, float *o, int64_t o_stride) {
-  f32x16 acc[NQ][NV];
-  for (int j = 0; j < NQ; j++) {
-    for (int c = 0; c < NV; c++) acc[j][c] = load<f32x16>(o + j * o_stride + 16 * c);
-  }
-  for (int i = 0; i < count; i++, v += v_stride) {
-    f32x16 row[NV];
-    for (int c = 0; c < NV; c++) row[c] = load<f32x16>(v + 16 * c);
-    for (int j = 0; j < NQ; j++) {
-      for (int c = 0; c < NV; c++) acc[j][c] += row[c] * p[j * p_stride + i];
-    }
-  }
-  for (int j = 0; j < NQ; j++) {
-    for (int c = 0; c < NV; c++) store(o + j * o_stride + 16 * c, acc[j][c]);
-  }
-}
-
-template <int NQ>
-inline void mix_rows(const float *p, int64_t p_stride, const float *v, int64_t v_stride, int64_t D, int count, float *o,
-                     int64_t o_stride) {
-  int64_t d = 0;
-  for (; d + 64 <= D; d += 64) mix_tile<NQ, 4>(p, p_stride, v + d, v_stride, count, o + d, o_stride);
-  for (; d + 16 <= D; d += 16) mix_tile<NQ, 1>(p, p_stride, v + d, v_stride, count, o + d, o_stride);
-  for (; d < D; d++) {
-    for (int j = 0; j < NQ; j++) {
-      for (int i = 0; i < count; i++) o[j * o_stride + d] += p[j * p_stride + i] * v[i * v_stride + d];
-    }
-  }
-}
-
-void mix(const float *p, int64_t p_stride, int queries, const float *v, int64_t v_stride, int64_t D, int count, float *o,
-         int64_t o_stride) {
-  int j = 0;
-  for (; j + 4 <= queries; j += 4) {
-    mix_rows<4>(p + j * p_stride, p_stride, v, v_stride, D, count, o + j * o_stride, o_stride);
-  }
-  for (; j < queries; j++) mix_rows<1>(p + j * p_stride, p_stride, v, v_stride, D, count, o + j * o_stride, o_stride);
-}
-
-void widen_bf16(const uint16_t *from, int64_t count, float *to) {
-  for (int64_t i = 0; i < count; i++) {
-    const uint32_t bits = (uint32_t)from[i] << 16;
-    memcpy(to + i, &bits, 4);
-  }
-}
-
-void exp_sub(float *s, int count, float max, float *total) {
-  f32x16 all = {};
-  int i = 0;
-  for (; i + 16 <= count; i += 16) {
-    const f32x16 e = exp16(load<f32x16>(s + i) - max);
-    store(s + i, e);
-    all += e;
-  }
-  float rest = 0;
-  if (i < count) {
-    f32x16 e = exp16(partial(s + i, count - i) - max);
-    memcpy(s + i, &e, (count - i) * 4);
-    for (int j = 0; i + j < count; j++) rest += e[j];
-  }
-  *total = sum(all) + rest;
-}
-
 }  // namespace
 
 #define JOINED(isa) kernels_##isa
@@ -322,8 +227,8 @@ constexpr int widest = 12;
 #else
 constexpr int widest = 4;  // with 16 registers
 #endif
-static const Kernels table = {TEXT(LATENT_ISA), widest, false, multiply, pack_integers, pack_floats, pack_halves, nullptr, rms_norm, swiglu, add,
-                              scores, mix, widen_bf16, exp_sub};
+static const Kernels table = {TEXT(LATENT_ISA), widest, false, multiply, pack_integers, pack_floats, pack_halves, nullptr, rms_norm,
+                              swiglu, add};
 extern const Kernels *const NAME(LATENT_ISA);
 const Kernels *const NAME(LATENT_ISA) = &table;
 

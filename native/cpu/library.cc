@@ -81,14 +81,16 @@ bool has_amx() {  // of bf16, int8 and the tiles themselves; the system must hav
 #endif
 }
 
-const Kernels *choose(const std::string &features) {
-  if (features == "scalar") return kernels_scalar;
-  if (features == "avx2") return has_avx2() ? kernels_avx2 : nullptr;
-  if (features == "avx512") return has_avx512() ? kernels_avx512 : nullptr;
-  if (features == "avx512bf16") return has_avx512bf16() ? kernels_avx512bf16 : nullptr;
-  if (features == "amx") return has_amx() ? kernels_amx() : nullptr;
-  if (!features.empty()) return nullptr;
-  return has_amx() ? kernels_amx() : has_avx512() ? kernels_avx512 : has_avx2() ? kernels_avx2 : kernels_scalar;
+// Fills in the kernels of one instruction set; false where this machine has not got it.
+bool choose(Library &on, const std::string &features) {
+  const std::string best = has_amx() ? "amx" : has_avx512() ? "avx512" : has_avx2() ? "avx2" : "scalar";
+  const std::string name = features.empty() ? best : features;
+  if (name == "amx" && has_amx()) on.k = kernels_amx(), on.attention = attention_avx512;
+  if (name == "avx512bf16" && has_avx512bf16()) on.k = kernels_avx512bf16, on.attention = attention_avx512;
+  if (name == "avx512" && has_avx512()) on.k = kernels_avx512, on.attention = attention_avx512;
+  if (name == "avx2" && has_avx2()) on.k = kernels_avx2, on.attention = attention_avx2;
+  if (name == "scalar") on.k = kernels_scalar, on.attention = attention_scalar;
+  return on.k != nullptr;
 }
 
 }  // namespace
@@ -97,13 +99,14 @@ const Kernels *choose(const std::string &features) {
 int latent_abi(void) { return LATENT_ABI; }
 
 latent *latent_open(int threads, const char *features, int pin) {
-  const cpu::Kernels *kernels = cpu::choose(features ? features : "");
-  if (!kernels) return nullptr;
   const int cores = (int)std::thread::hardware_concurrency();
   const int count = threads <= 0 || threads > cores ? cores : threads;
   auto *on = new latent(count > 0 ? count : 1, pin != 0);
-  on->k = kernels;
-  on->description = std::string("kernels: ") + kernels->name + "\nthreads: " + std::to_string(on->pool.threads()) +
+  if (!cpu::choose(*on, features ? features : "")) {
+    delete on;
+    return nullptr;
+  }
+  on->description = std::string("kernels: ") + on->k->name + "\nthreads: " + std::to_string(on->pool.threads()) +
                     "\navx2: " + (cpu::has_avx2() ? "yes" : "no") + "\navx512 with vnni: " + (cpu::has_avx512() ? "yes" : "no") +
                     "\navx512 with bf16: " + (cpu::has_avx512bf16() ? "yes" : "no") + "\namx: " + (cpu::has_amx() ? "yes" : "no");
   return on;
@@ -140,25 +143,4 @@ void latent_release(latent *on, latent_weight *weight) {
   latent_release(on, static_cast<latent_weight *>(weight->turned));
   cpu::release(weight->data);
   delete weight;
-}
-
-latent_cache *latent_cache_open(latent *on, int layers, int pages, int page_size, int latent_width, int key_width, int dtype) {
-  if (dtype != LATENT_F32 && dtype != LATENT_BF16) {
-    on->error = "latents are kept as f32 or bf16";
-    return nullptr;
-  }
-  auto *cache = new latent_cache;
-  static_cast<cpu::Cache &>(*cache) = {layers, pages, page_size, latent_width, key_width, dtype == LATENT_BF16, nullptr};
-  const size_t bytes = (size_t)layers * pages * page_size * cache->row_bytes();
-  cache->data = cpu::allocate(bytes);
-  if (cache->data) return cache;
-  on->error = "no memory for a latent cache of " + std::to_string(bytes) + " bytes";
-  delete cache;
-  return nullptr;
-}
-
-void latent_cache_close(latent *, latent_cache *cache) {
-  if (!cache) return;
-  cpu::release(cache->data);
-  delete cache;
 }

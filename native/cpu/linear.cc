@@ -41,16 +41,16 @@ size_t row_bytes(Rows kind, int64_t D) {
 }
 
 // A strip of tiles is padded to a whole one, unless it stands alone: then the tiles of this step are that much smaller.
-int padded(Rows kind, int each, int T, int rows) {
-  if (each < tile_rows || (kind == Rows::integers && rows < tile_worth)) return padded(rows);
-  return kind == Rows::halves && T < tile_rows ? rows : tile_rows;
+int padded(const Strips &x, int rows) {
+  if (x.each < tile_rows || (x.kind == Rows::integers && rows < tile_worth)) return padded(rows);
+  return x.exact ? rows : tile_rows;
 }
 
 }  // namespace
 
 Strip Strips::at(int s) const {
   const int first = s * each, rows = std::min(each, T - first);
-  return {data + first * row_bytes, first, rows, padded(kind, each, T, rows)};
+  return {data + first * row_bytes, first, rows, padded(*this, rows)};
 }
 
 bool alike(const Library &on, Layout a, Layout b) { return kind(on, a) == kind(on, b); }
@@ -60,7 +60,7 @@ Strips room_for_strips(Library &on, Layout layout, int T, int64_t D) {
   const size_t bytes = row_bytes(rows, D);
   const bool tiles = on.k->tiles && (rows == Rows::halves || (rows == Rows::integers && T >= many));
   const int each = tiles ? tile_rows : on.k->strip;
-  return {on.scratch.take<uint8_t>((size_t)(T + each) * bytes), bytes, T, each, rows};
+  return {on.scratch.take<uint8_t>((size_t)(T + each) * bytes), bytes, T, each, rows, tiles && rows == Rows::halves && T < tile_rows};
 }
 
 void pack_strip(const Library &on, Layout layout, const Strips &strips, int s, const float *const *x, int64_t D) {
@@ -109,8 +109,7 @@ void many_rows(Library &on, const Strips &x, const Weight &w, int64_t matrix, fl
   const int64_t each = panels * groups >= 32 * on.pool.threads() ? 4 : 2, parts = (panels + each - 1) / each;
   on.pool.run(parts * groups, [&](int64_t task) {
     const int64_t group = task / parts, from = task % parts * each, first = group * rows;
-    Strips own = x;
-    own.data += first * x.row_bytes, own.T = group + 1 < groups ? rows : (int)(x.T - first);
+    const Strips own = x.part((int)first, group + 1 < groups ? rows : (int)(x.T - first));
     multiply(on, w, matrix, own, from, std::min(panels, from + each), y + first * stride, stride);
   });
 }

@@ -5,6 +5,7 @@
 import type { DType } from '../tensor/dtype.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { Batch } from './batch.ts'
+import type { LatentFormat } from './latents.ts'
 
 /** RoPE as inverse frequencies, YaRN already applied (model/yarn.ts). */
 export interface Rotation {
@@ -56,8 +57,8 @@ export interface PageShape {
   /** Width of the compressed latent (C) and of the shared rope key (R). */
   readonly latent: number
   readonly key: number
-  /** Format in which latents are kept. */
-  readonly dtype: DType
+  /** How latents and rope keys are kept (latents.ts). */
+  readonly dtype: LatentFormat
 }
 
 /** The paged latent cache; only the backend that made it knows its layout. */

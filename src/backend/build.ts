@@ -30,26 +30,20 @@ interface Unit {
   readonly flags: readonly string[]
 }
 
-const avx512 = [
-  '-mavx512f',
-  '-mavx512bw',
-  '-mavx512vl',
-  '-mavx512dq',
-  '-mavx512vnni',
-  '-mfma',
-  '-mf16c',
-  '-mprefer-vector-width=512',
-  '-Wno-maybe-uninitialized', // g++ 12 warns of its own headers
-]
-
-/** What kernels.cc is compiled for, each with its flags; amx.cc adds tiles to avx512. */
-const isas: Readonly<Record<string, readonly string[]>> = {
-  scalar: ['-O1'], // the compiler spends half a minute on -O3 of what only old machines run
-  avx2: ['-mavx2', '-mfma', '-mf16c'],
-  avx512,
-  avx512bf16: [...avx512, '-mavx512bf16'],
+interface Isa {
+  readonly name: string
+  readonly sources: readonly string[]
+  readonly flags: readonly string[]
 }
-const amx = [...avx512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16', '-mamx-int8']
+
+/** Which sources are compiled for which instruction set, with which flags, a line each: native/build.sh reads it too. */
+function readIsas(): readonly Isa[] {
+  const lines = readFileSync(join(native, 'isas'), 'utf8').trim().split('\n')
+  return lines.map((line) => {
+    const [name, sources, ...own] = line.split(' ')
+    return { name, sources: sources.split(',').map((source) => `${source}.cc`), flags: own }
+  })
+}
 
 export type Build =
   | { readonly path: string; readonly compiler: string; readonly fresh: boolean }
@@ -82,17 +76,38 @@ export async function buildCpu(tell: { readonly building?: () => void } = {}): P
   }
 }
 
+/** Undefined behaviour would only be printed, and the program end well, were it not told to stop. */
+export function sanitizing(sanitizer: string): readonly string[] {
+  return [`-fsanitize=${sanitizer}`, '-fno-sanitize-recover=all']
+}
+
 /** native/check.cc with the CPU kernels in one program, under a sanitizer of the compiler; null without a compiler. */
 export async function buildCheck(sanitizer: string): Promise<string | null> {
   const compiler = await findCompiler()
   if (!compiler || process.arch !== 'x64') return null
-  const own = [...flags, '-O1', '-g', `-fsanitize=${sanitizer}`]
+  const own = [...flags, '-O1', '-g', ...sanitizing(sanitizer)]
   const path = join(builds, `check-${sanitizer.replace(',', '-')}`, 'check')
   const link = { inputs: [join(native, 'check.cc')], flags: own }
   await compile(
     { compiler: compiler.name, flags: own, link, path },
     unitsOf(readdirSync(join(native, 'cpu'))),
   )
+  return path
+}
+
+/** native/bench.cc beside the CPU library, which it uses as any program would. Throws where neither can be built. */
+export async function buildBench(): Promise<string> {
+  const [built, compiler] = [await buildCpu(), await findCompiler()]
+  if (built.path === null || !compiler)
+    throw new Error(built.path === null ? built.reason : 'no C++ compiler')
+  const hash = createHash('sha256')
+  for (const name of ['bench.cc', 'sources.h']) hash.update(readFileSync(join(native, name)))
+  const path = join(dirname(built.path), `bench-${hash.digest('hex').slice(0, 16)}`)
+  if (existsSync(path)) return path
+  const output = `${path}.${process.pid}`
+  const inputs = [join(native, 'bench.cc'), built.path, `-Wl,-rpath,${dirname(built.path)}`]
+  await run(compiler.name, [...flags, '-O2', ...inputs, '-o', output])
+  renameSync(output, path)
   return path
 }
 
@@ -128,7 +143,7 @@ export async function describeLibrary(path: string): Promise<Readonly<Record<str
 function key(sources: readonly string[], version: string): string {
   const hash = createHash('sha256')
     .update(version)
-    .update(JSON.stringify([flags.slice(0, -1), isas, amx, 'nodelete']))
+    .update(JSON.stringify([flags.slice(0, -1), readIsas(), 'nodelete']))
   for (const name of sources) hash.update(name).update(readFileSync(join(native, 'cpu', name)))
   return hash
     .update(readFileSync(join(native, 'ops.h')))
@@ -137,16 +152,17 @@ function key(sources: readonly string[], version: string): string {
 }
 
 function unitsOf(sources: readonly string[]): Unit[] {
+  const isas = readIsas()
   return sources
     .filter((name) => name.endsWith('.cc'))
     .flatMap((name) => {
       const source = join(native, 'cpu', name)
-      if (name !== 'kernels.cc')
-        return [{ source, object: name.replace('.cc', '.o'), flags: name === 'amx.cc' ? amx : [] }]
-      return Object.entries(isas).map(([isa, own]) => ({
+      const own = isas.filter((isa) => isa.sources.includes(name))
+      if (own.length === 0) return [{ source, object: name.replace('.cc', '.o'), flags: [] }]
+      return own.map((isa) => ({
         source,
-        object: `kernels-${isa}.o`,
-        flags: [`-DLATENT_ISA=${isa}`, ...own],
+        object: name.replace('.cc', `-${isa.name}.o`),
+        flags: [`-DLATENT_ISA=${isa.name}`, ...isa.flags],
       }))
     })
 }

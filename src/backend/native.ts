@@ -6,8 +6,12 @@ import { CapacityError, KernelError, ShapeError } from '../tensor/error.ts'
 import { decodeRow, dims, host, type Piece, piecesOf, size, type Tensor } from '../tensor/tensor.ts'
 import { type Arena, createArena } from './arena.ts'
 import type { Backend, PageShape, Pages } from './backend.ts'
+import type { LatentFormat } from './latents.ts'
 
 const abi = 2
+
+/** The numbers of `enum latent_cache_format`. */
+const cacheFormats: Readonly<Record<LatentFormat, number>> = { f32: 0, bf16: 2, q8: 64 }
 
 /** The numbers of `enum latent_dtype`. */
 const dtypes: Partial<Record<DType, number>> = {
@@ -47,6 +51,7 @@ const prototypes = {
   latent_close: 'void (uintptr_t on)',
   latent_error: 'const char * (uintptr_t on)',
   latent_describe: 'const char * (uintptr_t on)',
+  latent_ceiling: 'double (uintptr_t on, const char *what)',
   latent_alloc: 'uintptr_t (uintptr_t on, size_t bytes)',
   latent_free: 'void (uintptr_t on, uintptr_t memory)',
   latent_write: 'int (uintptr_t on, uintptr_t to, const void *host, size_t bytes)',
@@ -69,7 +74,7 @@ const prototypes = {
   latent_experts:
     'int (uintptr_t on, uintptr_t x, int T, uintptr_t experts, uintptr_t weights, int K, uintptr_t gate, uintptr_t up, uintptr_t down, uintptr_t y)',
   latent_cache_open:
-    'uintptr_t (uintptr_t on, int layers, int pages, int page_size, int latent, int key, int dtype)',
+    'uintptr_t (uintptr_t on, int layers, int pages, int page_size, int latent, int key, int format)',
   latent_cache_close: 'void (uintptr_t on, uintptr_t cache)',
   latent_store:
     'int (uintptr_t on, uintptr_t cache, int layer, const int32_t *slots, int T, uintptr_t latents, uintptr_t keys)',
@@ -107,6 +112,19 @@ export function openNative(name: string, path: string, options: NativeOptions = 
     (memory) => lib.latent_free(on, memory),
   )
   return createBackend(name, lib, on, arena)
+}
+
+/** What a library says its machine can do at most, on so many threads: native/ops.h has the names. For benchmarks. */
+export interface Ceilings {
+  /** GB/s or billions of operations a second; 0 where the machine has not got it. */
+  measure(what: 'read' | 'f32' | 'bf16' | 'int8' | 'amx-bf16' | 'amx-int8'): number
+  close(): void
+}
+
+export function openCeilings(path: string, threads: number): Ceilings {
+  const lib = bind(path)
+  const on = lib.latent_open(threads, '', 0)
+  return { measure: (what) => lib.latent_ceiling(on, what), close: () => void lib.latent_close(on) }
 }
 
 function createBackend(name: string, lib: Library, on: number, arena: Arena): Backend {
@@ -165,10 +183,10 @@ function createBackend(name: string, lib: Library, on: number, arena: Arena): Ba
 
   function pages(shape: PageShape): Pages {
     const { layers, pages: count, pageSize, latent, key, dtype } = shape
-    const data = lib.latent_cache_open(on, layers, count, pageSize, latent, key, dtypes[dtype] ?? -1)
+    const data = lib.latent_cache_open(on, layers, count, pageSize, latent, key, cacheFormats[dtype])
     if (!data) throw new CapacityError(`${lib.latent_error(on)}; give a smaller cache_bytes or max_model_len`)
     caches.add(data)
-    return { ...shape, data: { dtype, shape: [], data } }
+    return { ...shape, data: { dtype: 'i32', shape: [], data } }
   }
 
   return {

@@ -34,7 +34,7 @@ export async function repository(repo: string, revision: string, net: Net): Prom
     const reply = await request(url, { method: 'GET', follow: () => true }, net)
     refuse(reply, what, net)
     try {
-      return await reply.response.text()
+      return await reply.response.text().catch(reply.explain)
     } finally {
       reply.end()
     }

@@ -12,7 +12,7 @@ import { parseObject } from './json.ts'
 import { type Mapping, mapFile } from './mmap.ts'
 import { readHeader } from './safetensors.ts'
 import { pairScales } from './scales.ts'
-import { findShards, indexProblems } from './shards.ts'
+import { findShards, indexProblems, mayHold } from './shards.ts'
 
 export interface TensorInfo {
   readonly name: string
@@ -47,12 +47,25 @@ export interface Checkpoint {
 }
 
 /**
- * Opens model.safetensors, model.safetensors.index.json and its shards, or the only *.safetensors of a folder; or a GGUF
- * file, of a model in several parts any one of them.
+ * What whoever knows the model finds wrong with the tensors. A name that is `unread` may be in a file but could not be
+ * read from it, which is reported already: it is not missing.
  */
-export function openCheckpoint(directory: string): Checkpoint {
+export type TensorCheck = (
+  tensors: Checkpoint['tensors'],
+  unread: (name: string) => boolean,
+) => readonly string[]
+
+/**
+ * Opens model.safetensors, model.safetensors.index.json and its shards, or the only *.safetensors of a folder; or a GGUF
+ * file, of a model in several parts any one of them. Everything that is wrong, also by `check`, is one CheckpointError.
+ */
+export function openCheckpoint(directory: string, check: TensorCheck = () => []): Checkpoint {
   if (isGguf(directory)) {
     const { folder, tensors } = listGguf(directory)
+    refuseIfAny(
+      directory,
+      check(tensors, () => false),
+    )
     return reader(directory, tensors, folder)
   }
   const shards = findShards(directory)
@@ -67,15 +80,16 @@ export function openCheckpoint(directory: string): Checkpoint {
     }
   }
   problems.push(...indexProblems(shards, headers))
-  const whole = headers.size === shards.files.length
-  const declared = (name: string): boolean =>
-    !whole || [...headers.values()].some((header) => header.names.has(name))
+  const declared = (name: string): boolean => mayHold(shards, headers, name)
   const tensors = pairScales(merge(headers), declared, problems)
-  if (problems.length > 0) {
-    const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`
-    throw new CheckpointError(`cannot open the checkpoint in ${directory}: ${count}`, problems)
-  }
+  refuseIfAny(directory, [...problems, ...check(tensors, declared)])
   return reader(directory, tensors)
+}
+
+function refuseIfAny(path: string, problems: readonly string[]): void {
+  if (problems.length === 0) return
+  const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`
+  throw new CheckpointError(`cannot open the checkpoint in ${path}: ${count}`, problems)
 }
 
 function merge(headers: ReadonlyMap<string, Header>): Map<string, TensorInfo> {

@@ -1,5 +1,6 @@
 // A hub on this machine for the tests: an API host and a storage host on another port, with every vice on request.
 // Tests only.
+import '../tensor/dispose.ts'
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'

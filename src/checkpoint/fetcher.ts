@@ -85,7 +85,7 @@ async function pour(
     if (at === null) throw passing('the server sent another range than it was asked for')
     if (at < have) await handle.truncate(at)
     grow(at)
-    const end = await copy(reply, handle, at, file.size, grow)
+    const end = await copy(reply, handle, at, file.size, grow).catch(reply.explain)
     if (file.size !== null && end !== file.size)
       throw passing(`the connection ended at byte ${end} of ${file.size}`)
   } finally {

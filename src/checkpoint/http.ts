@@ -40,6 +40,8 @@ export interface Reply {
   readonly response: Response
   /** Where redirects led. */
   readonly url: URL
+  /** Throws why reading the body failed: early releases of Node 20 say only that it was aborted. */
+  explain(error: unknown): never
   /** Tells the watch that something came. */
   touch(): void
   /** Ends the request, read or not. */
@@ -69,7 +71,7 @@ export async function request(start: string, question: Question, net: Net): Prom
         response.status >= 300 && response.status < 400 ? response.headers.get('location') : null
       const next = location === null ? null : new URL(location, url)
       if (next === null || !question.follow(response, next.origin === url.origin)) {
-        return { response, url, touch: watch.touch, end: watch.end }
+        return { response, url, explain: watch.explain, touch: watch.touch, end: watch.end }
       }
       await response.body?.cancel()
       url = next
@@ -94,7 +96,11 @@ function headersFor(url: URL, question: Question, net: Net): Record<string, stri
   return headers
 }
 
-function watchdog(net: Net): { readonly signal: AbortSignal; touch(): void; end(): void } {
+interface Watch extends Pick<Reply, 'explain' | 'touch' | 'end'> {
+  readonly signal: AbortSignal
+}
+
+function watchdog(net: Net): Watch {
   const controller = new AbortController()
   const stalled = (): void => controller.abort(new Error(`nothing came for ${net.timing.stall / 1000} s`))
   const cancelled = (): void => controller.abort(net.signal?.reason)
@@ -103,6 +109,9 @@ function watchdog(net: Net): { readonly signal: AbortSignal; touch(): void; end(
   net.signal?.addEventListener('abort', cancelled)
   return {
     signal: controller.signal,
+    explain(error) {
+      throw controller.signal.aborted ? controller.signal.reason : error
+    },
     touch() {
       clearTimeout(timer)
       timer = setTimeout(stalled, net.timing.stall)

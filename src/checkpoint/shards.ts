@@ -80,6 +80,18 @@ function readIndex(directory: string, name: string): Shards {
   return { files: [...new Set(weights.values())].sort(), index, problems }
 }
 
+/** Whether a tensor stands in a header, or may stand in one that could not be read. */
+export function mayHold(
+  { files, index }: Shards,
+  headers: ReadonlyMap<string, Header>,
+  tensor: string,
+): boolean {
+  if ([...headers.values()].some(({ names }) => names.has(tensor))) return true
+  if (index === null) return headers.size < files.length
+  const file = index.weights.get(tensor)
+  return file === undefined ? index.weights.size === 0 : !headers.has(file)
+}
+
 /** Where index and shards disagree. `headers` holds the files whose header could be read. */
 export function indexProblems(shards: Shards, headers: ReadonlyMap<string, Header>): string[] {
   const places = new Map<string, string[]>()

@@ -15,9 +15,11 @@ import { oneOf, wholeOf, wholesOf } from './parse.ts'
 import { bar, rate } from './style.ts'
 import { version } from './version.ts'
 
-interface BenchFlags extends ModelFlags {
+interface BenchFlags extends Omit<ModelFlags, 'threads'> {
   readonly prompt: readonly number[]
   readonly gen: readonly number[]
+  readonly depth: readonly number[]
+  readonly threads: readonly number[]
   readonly batch: readonly number[]
   readonly repetitions: number
   readonly warmup: boolean
@@ -25,15 +27,19 @@ interface BenchFlags extends ModelFlags {
   readonly json?: boolean
 }
 
-/** One line of the table: `prompt` tokens read or `gen` tokens written, by `batch` sequences at a time. */
+/** One line: `prompt` tokens read or `gen` tokens written after `depth` others, by `batch` sequences at a time. */
 interface Test {
   readonly name: string
   readonly prompt: number
   readonly gen: number
+  readonly depth: number
   readonly batch: number
+  /** No two tests share a prompt, lest one finds the other's in the cache. */
+  readonly seed: number
 }
 
-interface Measured extends Test {
+interface Measured extends Omit<Test, 'seed'> {
+  readonly threads: number
   readonly mean: number
   readonly stddev: number
   /** Tokens a second of each repetition, all sequences together. */
@@ -43,13 +49,15 @@ interface Measured extends Test {
 const outputs = ['md', 'csv', 'json'] as const
 
 const examples = `
-pp512 reads prompts of 512 random tokens and takes one token of each answer; tg128 writes 128 tokens after a prompt of
-one. A batch of 4 does so with four sequences at a time, whose tokens are counted together. Cached prefixes are off.
+pp512 reads prompts of 512 random tokens and takes one token of each answer; tg128 writes 128 tokens after a first one.
+A batch of 4 does so with four sequences at a time, whose tokens are counted together. At a depth of 4096, "@ d4096",
+they come after as many tokens, which are read before and not counted. Several counts of threads load the model anew.
 
 Examples:
   $ latent bench
   $ latent bench ./my-model -p 128,512 -n 32,128 -b 1,4 -r 3
   $ latent bench -p 0 -n 64 -b 1,2,4,8 --output csv
+  $ latent bench ./model.gguf -d 0,4096 -t 4,8
   $ latent bench --output json > bench.json`
 
 export function addBench(program: Command, io: Io): void {
@@ -64,7 +72,11 @@ export function addBench(program: Command, io: Io): void {
     .argument('[model]', 'folder, hub name or `demo`', 'demo')
     .addOption(numbers('-p, --prompt <lengths>', 'lengths of prompts to read; 0 is none', 0, [512]))
     .addOption(numbers('-n, --gen <lengths>', 'lengths of answers to write; 0 is none', 0, [128]))
+    .addOption(numbers('-d, --depth <lengths>', 'tokens that are there before', 0, [0]))
     .addOption(numbers('-b, --batch <sizes>', 'sequences at a time', 1, [1]))
+    .addOption(
+      numbers('-t, --threads <counts>', 'threads of the cpu backend; 0 is one for each core', 0, [0]),
+    )
     .addOption(
       new Option('-r, --repetitions <n>', 'times each test is run')
         .argParser(wholeOf('--repetitions', 1))
@@ -78,7 +90,7 @@ export function addBench(program: Command, io: Io): void {
         .default('md'),
     )
     .option('--json', 'the same as --output json')
-  addEngineOptions(command).addHelpText('after', examples)
+  addEngineOptions(command, '--threads').addHelpText('after', examples)
   command.action((model: string, flags: BenchFlags) => bench(io, { ...flags, model }))
 }
 
@@ -87,43 +99,70 @@ async function bench(io: Io, flags: BenchFlags & { readonly model: string }): Pr
   if (tests.length === 0) {
     throw new RequestError('--prompt and --gen are both 0: nothing to measure; give one a length', 'prompt')
   }
-  await using llm = await openModel(io, flags, { enable_prefix_caching: false })
-  setMaxListeners(0, io.signal) // every sequence of a batch listens
-  for (const test of tests) checkRoom(test, llm)
+  const measured: Measured[] = []
+  let about: About | null = null
+  for (const threads of flags.threads) {
+    const caching = tests.some(({ depth }) => depth > 0) // what is there before is computed once
+    await using llm = await openModel(io, { ...flags, threads }, { enable_prefix_caching: caching })
+    setMaxListeners(0, io.signal) // every sequence of a batch listens
+    for (const test of tests) checkRoom(test, llm)
+    measured.push(...(await measure(io, llm, tests, threads, flags)))
+    about = await aboutRun(llm)
+  }
+  const print = flags.json || flags.output === 'json' ? asJson : flags.output === 'csv' ? asCsv : asMarkdown
+  if (about) await io.write(`${print(about, measured)}\n`)
+}
+
+async function measure(
+  io: Io,
+  llm: LLM,
+  tests: readonly Test[],
+  threads: number,
+  { repetitions, warmup }: BenchFlags,
+): Promise<Measured[]> {
   const live = createLive(io)
   const measured: Measured[] = []
-  const rounds = tests.length * flags.repetitions
+  const rounds = tests.length * repetitions
   try {
     for (const test of tests) {
-      if (flags.warmup) await run(test, llm, io.signal, 0)
+      if (test.depth > 0) await deepen(test, llm, io.signal)
+      if (warmup) await run(test, llm, io.signal, 0)
       const samples: number[] = []
-      for (let i = 0; i < flags.repetitions; i++) {
-        const done = measured.length * flags.repetitions + i
-        const label = `${test.name.padEnd(8)} ${io.err.dim(`batch ${test.batch}, ${i + 1} of ${flags.repetitions}`)}`
+      for (let i = 0; i < repetitions; i++) {
+        const done = measured.length * repetitions + i
+        const label = `${test.name.padEnd(8)} ${io.err.dim(`batch ${test.batch}, ${i + 1} of ${repetitions}`)}`
         live.show(
           () => [`${bar(done / rounds, 24, io.err)}  ${label}`],
-          () => `${test.name}, batch ${test.batch}: ${i} of ${flags.repetitions}`,
+          () => `${test.name}, batch ${test.batch}: ${i} of ${repetitions}`,
         )
         samples.push(await run(test, llm, io.signal, i + 1))
       }
-      measured.push({ ...test, ...spread(samples), samples })
+      const { seed: _, ...rest } = test
+      measured.push({ ...rest, threads: threads || cpus().length, ...spread(samples), samples })
     }
   } finally {
     live.clear()
   }
-  const print = flags.json || flags.output === 'json' ? asJson : flags.output === 'csv' ? asCsv : asMarkdown
-  await io.write(`${print(await aboutRun(llm), measured)}\n`)
+  return measured
 }
 
-function testsOf({ prompt, gen, batch }: BenchFlags): readonly Test[] {
-  return batch.flatMap((size) => [
-    ...prompt.filter((n) => n > 0).map((n) => ({ name: `pp${n}`, prompt: n, gen: 0, batch: size })),
-    ...gen.filter((n) => n > 0).map((n) => ({ name: `tg${n}`, prompt: 0, gen: n, batch: size })),
-  ])
+function testsOf({ prompt, gen, depth, batch }: BenchFlags): readonly Test[] {
+  const tests = batch.flatMap((batch) =>
+    depth.flatMap((depth) => {
+      const after = depth > 0 ? ` @ d${depth}` : ''
+      return [
+        ...prompt.map((n) => ({ name: `pp${n}${after}`, prompt: n, gen: 0, depth, batch })),
+        ...gen.map((n) => ({ name: `tg${n}${after}`, prompt: 0, gen: n, depth, batch })),
+      ]
+    }),
+  )
+  return tests
+    .filter(({ prompt, gen }) => prompt + gen > 0)
+    .map((test, i) => ({ ...test, seed: (i + 1) * 1_000_003 }))
 }
 
-function checkRoom({ name, prompt, gen, batch }: Test, { limits }: LLM): void {
-  const length = Math.max(prompt, 1) + Math.max(gen, 1)
+function checkRoom({ name, prompt, gen, depth, batch }: Test, { limits }: LLM): void {
+  const length = depth + Math.max(prompt, 1) + gen + 1
   if (length > limits.max_model_len) {
     throw new CapacityError(
       `${name} takes ${length} tokens, max_model_len is ${limits.max_model_len}; raise --max-model-len`,
@@ -136,17 +175,47 @@ function checkRoom({ name, prompt, gen, batch }: Test, { limits }: LLM): void {
   }
 }
 
+/** What stands before the tokens that are measured, the same in every round: `b` is the place in the batch. */
+const before = ({ depth, seed }: Test, llm: LLM, b: number): number[] =>
+  randomIds(depth, llm.tokenizer.size, seed + 7919 * 4096 + b)
+
+/** Leaves it in the cache. */
+async function deepen(test: Test, llm: LLM, signal: AbortSignal): Promise<void> {
+  for (let b = 0; b < test.batch; b++) {
+    await llm.complete(before(test, llm, b), { max_tokens: 1, ignore_eos: true, signal }).result()
+  }
+}
+
 /** Tokens a second of one run. */
 async function run(test: Test, llm: LLM, signal: AbortSignal, round: number): Promise<number> {
-  const tokens = Math.max(test.gen, 1)
-  const options = { max_tokens: tokens, ignore_eos: true, temperature: 0, signal }
-  const prompts = Array.from({ length: test.batch }, (_, i) =>
-    randomIds(Math.max(test.prompt, 1), llm.tokenizer.size, round * 7919 + i),
-  )
+  const options = { max_tokens: test.gen + 1, ignore_eos: true, temperature: 0, signal }
+  const answers = Array.from({ length: test.batch }, (_, b) => {
+    const fresh = randomIds(Math.max(test.prompt, 1), llm.tokenizer.size, test.seed + round * 7919 + b)
+    return llm.complete([...before(test, llm, b), ...fresh], options)
+  })
+  if (test.gen > 0) return writing(answers, test.gen)
   const began = performance.now()
-  await Promise.all(prompts.map((prompt) => llm.complete(prompt, options).result()))
+  const results = await Promise.all(answers.map((answer) => answer.result()))
   const seconds = (performance.now() - began) / 1000
-  return (test.batch * (test.gen > 0 ? test.gen : test.prompt)) / seconds
+  // the cache knows whole pages: the rest of what stands before is computed too, and counts
+  const read = results.map(({ usage }) => usage.prompt_tokens - usage.prompt_tokens_details.cached_tokens)
+  return read.reduce((sum, count) => sum + count, 0) / seconds
+}
+
+/** Counted from when every answer has its first token. */
+async function writing(answers: readonly AsyncIterable<unknown>[], count: number): Promise<number> {
+  const [started, ended]: [number[], number[]] = [[], []]
+  await Promise.all(
+    answers.map(async (answer) => {
+      let first = true
+      for await (const _ of answer) {
+        if (first) started.push(performance.now())
+        first = false
+      }
+      ended.push(performance.now())
+    }),
+  )
+  return ((answers.length * count) / (Math.max(...ended) - Math.max(...started))) * 1000
 }
 
 /** The same ids in every run of the program: a linear congruential generator is random enough for a prompt. */
@@ -187,19 +256,19 @@ function asJson(about: About, results: readonly Measured[]): string {
 }
 
 function asCsv({ model, backend }: About, results: readonly Measured[]): string {
-  const rows = results.map(({ name, batch, mean, stddev }) =>
-    [JSON.stringify(model), backend, batch, name, mean.toFixed(3), stddev.toFixed(3)].join(','),
+  const rows = results.map(({ name, threads, batch, mean, stddev }) =>
+    [JSON.stringify(model), backend, threads, batch, name, mean.toFixed(3), stddev.toFixed(3)].join(','),
   )
-  return ['model,backend,batch,test,tokens_per_second,stddev', ...rows].join('\n')
+  return ['model,backend,threads,batch,test,tokens_per_second,stddev', ...rows].join('\n')
 }
 
 function asMarkdown(about: About, results: readonly Measured[]): string {
   const { model, parameters, weight_bytes, backend } = about
   const same = [model, describeBytes(weight_bytes), describeCount(parameters), backend]
-  const heads = ['model', 'size', 'parameters', 'backend', 'batch', 'test', 'tok/s']
-  const right = [1, 2, 4, 6]
-  const cells = results.map(({ name, batch, mean, stddev }) => {
-    return [...same, String(batch), name, `${rate(mean)} ± ${rate(stddev)}`]
+  const heads = ['model', 'size', 'parameters', 'backend', 'threads', 'batch', 'test', 'tok/s']
+  const right = [1, 2, 4, 5, 7]
+  const cells = results.map(({ name, threads, batch, mean, stddev }) => {
+    return [...same, String(threads), String(batch), name, `${rate(mean)} ± ${rate(stddev)}`]
   })
   const widths = heads.map((head, i) => Math.max(head.length, ...cells.map((row) => row[i].length)))
   const rule = widths.map((width, i) => (right.includes(i) ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width)))

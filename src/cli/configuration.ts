@@ -8,7 +8,7 @@ import type { Config } from '../model/config.ts'
 import { parseConfig } from '../model/config.ts'
 import { chat0628Config, liteConfig } from '../model/examples.ts'
 import type { Json } from '../model/fields.ts'
-import { checkLayout } from '../model/layout.ts'
+import { layoutProblems } from '../model/layout.ts'
 import { CheckpointError } from '../tensor/error.ts'
 import type { Io } from './io.ts'
 import { locatePart } from './model.ts'
@@ -92,9 +92,8 @@ function hasWeights(directory: string): boolean {
 
 /** Throws where the tensors are not those that the configuration describes. */
 function readHeaders(directory: string, config: Config): Headers {
-  const checkpoint = openCheckpoint(directory)
+  const checkpoint = openCheckpoint(directory, (tensors, unread) => layoutProblems(config, tensors, unread))
   try {
-    checkLayout(config, checkpoint.tensors, directory)
     const bytes = new Map<string, number>()
     const dtypes: Record<string, { tensors: number; bytes: number }> = {}
     for (const { name, dtype, start, end, scales } of checkpoint.tensors.values()) {

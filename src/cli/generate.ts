@@ -167,8 +167,11 @@ interface Work {
 async function runAll(work: Work, width: number): Promise<void> {
   const { io, output, rows } = work
   const { startRow, isBad } = await import('./rows.ts')
-  const stop = new AbortController()
-  const signal = AbortSignal.any([io.signal, stop.signal])
+  const stop = new AbortController() // and not AbortSignal.any, which Node has from 20.3 on
+  const { signal } = stop
+  const interrupt = (): void => halt(stop, io.signal.reason)
+  io.signal.addEventListener('abort', interrupt)
+  if (io.signal.aborted) interrupt()
   setMaxListeners(0, signal) // every row in flight listens
   const progress = createProgress(work)
   const ready = new Map(output.kept)
@@ -214,8 +217,9 @@ async function runAll(work: Work, width: number): Promise<void> {
     await flush()
     const lanes = Array.from({ length: Math.min(width, rows.length) }, () => lane())
     await Promise.all(lanes.map((running) => running.catch((error: unknown) => halt(stop, error))))
-    if (stop.signal.aborted) throw stop.signal.reason
+    if (signal.aborted) throw signal.reason
   } finally {
+    io.signal.removeEventListener('abort', interrupt)
     progress.close()
   }
 }

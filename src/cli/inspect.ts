@@ -12,6 +12,7 @@ import {
 } from '../model/fields.ts'
 import { describePlan, type Plan, type PlanOptions, plan } from '../model/plan.ts'
 import type { Headers } from './configuration.ts'
+import { exitCodes } from './failure.ts'
 import type { Io } from './io.ts'
 import { defined, jsonOf, oneOf, wholeOf } from './parse.ts'
 import { plural, table } from './style.ts'
@@ -29,7 +30,7 @@ interface InspectFlags {
 }
 
 const weightFormats = ['f32', 'bf16', 'f16', 'fp8', 'q8_0', 'q4_k_m', 'q4_0'] as const
-const cacheFormats = ['f32', 'bf16', 'f16', 'q8', 'fp8'] as const
+const cacheFormats = ['f32', 'bf16', 'q8'] as const
 
 const examples = `
 MODEL may also be a config.json, or the name of a published model: only its config.json is fetched, and where the hub
@@ -41,7 +42,9 @@ Examples:
   $ latent inspect ./my-model --max-memory '0=75GB,1=75GB,cpu=200GB' --sequences 8
   $ latent inspect demo --json
 
-With --json the answer is one object: the model, its configuration, and the plan (src/model/plan.ts) as it is.`
+With --json the answer is one object: the model, its configuration, and the plan (src/model/plan.ts) as it is.
+
+Where the model does not fit the devices that were named, the plan is printed all the same and the exit code is 4.`
 
 export function addInspect(program: Command, io: Io): void {
   program
@@ -106,6 +109,7 @@ async function inspect(io: Io, model: string, flags: InspectFlags): Promise<void
     }),
     ...(headers && flags.weights === undefined && { tensorBytes: headers.bytes }),
   })
+  if (!planned.fits) io.leave(exitCodes.capacity)
   if (flags.json) {
     const dtypes = headers && { files: headers.files, dtypes: headers.dtypes }
     await io.write(

@@ -24,14 +24,16 @@ export interface ModelFlags {
   readonly maxNumSeqs?: number
   readonly maxNumBatchedTokens?: number
   readonly cacheBytes?: number
-  readonly kvDtype?: 'f32' | 'bf16'
+  readonly kvDtype?: (typeof kvDtypes)[number]
   readonly prefixCaching?: boolean
   readonly chatTemplate?: string
+  /** Nothing about fetching and loading; warnings are said. */
+  readonly quiet?: boolean
 }
 
 const sizes = 'Engine:'
 const cpuFeatures = ['scalar', 'avx2', 'avx512', 'avx512bf16', 'amx'] as const
-const kvDtypes = ['f32', 'bf16'] as const
+const kvDtypes = ['f32', 'bf16', 'q8'] as const
 
 export function addModelOption(command: Command): Command {
   return command
@@ -39,8 +41,10 @@ export function addModelOption(command: Command): Command {
     .option('--revision <name>', 'branch, tag or commit of a hub model')
 }
 
-export function addEngineOptions(command: Command): Command {
+/** `without`: an option that the command has in a form of its own. */
+export function addEngineOptions(command: Command, without?: '--threads'): Command {
   const option = (flags: string, help: string, parse?: (text: string) => unknown): void => {
+    if (without && flags.startsWith(without)) return
     const made = new Option(flags, help).helpGroup(sizes)
     command.addOption(parse ? made.argParser((text: string) => parse(text)) : made)
   }
@@ -63,7 +67,11 @@ export function addEngineOptions(command: Command): Command {
   option('--cache-bytes <size>', 'memory of the latent cache, such as 2GiB', (text) =>
     parseBytes(text, '--cache-bytes'),
   )
-  option('--kv-dtype <type>', 'format of the latents: f32 or bf16', oneOf('--kv-dtype', kvDtypes))
+  option(
+    '--kv-dtype <type>',
+    'format of the latents: f32, bf16 or q8 (default: f32)',
+    oneOf('--kv-dtype', kvDtypes),
+  )
   return command
 }
 
@@ -81,7 +89,7 @@ export function addTemplateOption(command: Command): Command {
 export async function openModel(io: Io, flags: ModelFlags, more: Partial<LoadOptions> = {}): Promise<LLM> {
   await checkBackend(flags.backend)
   const { load } = await import('../llm/load.ts')
-  const view = createLoadView(io)
+  const view = createLoadView(io, { quiet: flags.quiet ?? false })
   try {
     const options = { ...loadOptions(flags), ...more, env: io.env, signal: io.signal, progress: view.show }
     const llm = await load(flags.model, options)
@@ -127,9 +135,9 @@ export async function checkBackend(name: string | undefined): Promise<void> {
   oneOf<string>('--backend', backendNames)(name)
 }
 
-export function createLoadView(io: Io) {
-  const live = createLive(io)
-  const fetching = createDownloadView(io)
+export function createLoadView(io: Io, options: { readonly quiet?: boolean } = {}) {
+  const live = createLive(io, options)
+  const fetching = createDownloadView(io, options)
   const show: NonNullable<LoadOptions['progress']> = (event) => {
     if (event.status !== 'load') return fetching.show(event)
     fetching.close()

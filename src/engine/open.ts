@@ -1,15 +1,18 @@
 // A model directory -> an engine in this thread: opens the files, loads the weights, sizes and allocates the cache.
+import { existsSync, readdirSync } from 'node:fs'
 import { freemem } from 'node:os'
+import { join } from 'node:path'
 import type { Backend, PageShape } from '../backend/backend.ts'
+import { type LatentFormat, latentBytes, latentFormats } from '../backend/latents.ts'
 import { openBackend } from '../backend/open.ts'
 import { openCheckpoint, readConfigFile } from '../checkpoint/checkpoint.ts'
+import { isGguf } from '../checkpoint/gguf.ts'
 import { type Config, parseConfig } from '../model/config.ts'
 import { createModel, type Model, type Weights } from '../model/deepseek2.ts'
 import { parseGenerationConfig } from '../model/generation.ts'
-import { checkLayout } from '../model/layout.ts'
+import { layoutProblems } from '../model/layout.ts'
 import { type LoadProgress, loadWeights } from '../model/load.ts'
 import { rotation, softmaxScale } from '../model/yarn.ts'
-import { byteLength, type DType } from '../tensor/dtype.ts'
 import { CapacityError, CheckpointError, RequestError } from '../tensor/error.ts'
 import type { Engine, EngineLimits } from './engine.ts'
 import { createEngine } from './local.ts'
@@ -30,8 +33,8 @@ export interface EngineOptions {
   readonly max_num_batched_tokens?: number
   /** Default: a quarter of the free memory, at most one sequence of the config's full length. */
   readonly cache_bytes?: number
-  /** Format of the latent cache: 'f32' (default) or 'bf16'. */
-  readonly kv_dtype?: DType
+  /** Format of the latent cache: 'f32' (default), 'bf16', or 'q8', which takes 0.28 of the bytes of f32. */
+  readonly kv_dtype?: LatentFormat
   readonly enable_prefix_caching?: boolean
   /** Ids below this are tokens, the embedding's rows above it padding. Default: every row. */
   readonly tokens?: number
@@ -44,7 +47,7 @@ export interface OpenModel {
   /** What a user should know of what was opened. */
   readonly warnings: readonly string[]
   /** The shape of a latent cache of `count` pages. */
-  pageShape(count: number, dtype: DType): PageShape
+  pageShape(count: number, dtype: LatentFormat): PageShape
   close(): void
 }
 
@@ -56,9 +59,8 @@ export async function openModel(
   signal?: AbortSignal,
 ): Promise<OpenModel> {
   const config = readConfig(directory)
-  const checkpoint = openCheckpoint(directory)
+  const checkpoint = openCheckpoint(directory, (tensors, unread) => layoutProblems(config, tensors, unread))
   try {
-    checkLayout(config, checkpoint.tensors, directory)
     const warnings: string[] = []
     const backend = await openBackend(options.backend, {
       threads: options.threads ?? 0,
@@ -115,12 +117,17 @@ async function orClose<Result>(backend: Backend, body: () => Promise<Result>): P
 
 export function readConfig(directory: string): Config {
   const json = readConfigFile(directory, 'config.json')
-  if (!json) {
-    throw new CheckpointError(
-      `${directory} has no config.json; give a Hugging Face model directory, or a name such as deepseek-ai/DeepSeek-V2-Lite-Chat`,
-    )
-  }
+  if (!json) throw new CheckpointError(`${directory} has no config.json; ${wantedInstead(directory)}`)
   return parseConfig(json, `${directory}/config.json`)
+}
+
+function wantedInstead(directory: string): string {
+  const gguf = existsSync(directory) ? readdirSync(directory).filter((name) => isGguf(name)) : []
+  if (gguf.length === 0) {
+    return 'give a Hugging Face model directory, or a name such as deepseek-ai/DeepSeek-V2-Lite-Chat'
+  }
+  const file = join(directory, gguf.sort()[0])
+  return `a GGUF is not opened by its folder, name the file itself: ${file}`
 }
 
 export async function openEngine(
@@ -153,10 +160,10 @@ export async function openEngine(
 function sizes(
   config: Config,
   options: EngineOptions,
-  dtype: DType,
+  dtype: LatentFormat,
 ): { limits: EngineLimits; count: number } {
-  const width = config.kvLoraRank + config.qkRopeHeadDim
-  const pageBytes = byteLength(dtype, config.numHiddenLayers * pageSize * width)
+  const row = latentBytes(dtype, config.kvLoraRank, config.qkRopeHeadDim)
+  const pageBytes = config.numHiddenLayers * pageSize * row
   const longest = options.max_model_len ?? config.maxPositionEmbeddings
   if (longest > config.maxPositionEmbeddings) {
     throw new CapacityError(
@@ -202,7 +209,7 @@ function checkOptions(options: EngineOptions): void {
   if (threads !== undefined && (!Number.isSafeInteger(threads) || threads < 0)) {
     throw new RequestError(`threads must be a whole number, 0 for one a core; ${threads} given`, 'threads')
   }
-  if (kv_dtype !== undefined && kv_dtype !== 'f32' && kv_dtype !== 'bf16') {
-    throw new RequestError(`kv_dtype must be f32 or bf16, '${kv_dtype}' given`, 'kv_dtype')
+  if (kv_dtype !== undefined && !latentFormats.includes(kv_dtype)) {
+    throw new RequestError(`kv_dtype must be f32, bf16 or q8, '${kv_dtype}' given`, 'kv_dtype')
   }
 }

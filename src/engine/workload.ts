@@ -1,5 +1,6 @@
 // Random workloads for the property that guards the engine. Used by tests alone; not in the published package.
 import type { Backend } from '../backend/backend.ts'
+import type { LatentFormat } from '../backend/latents.ts'
 import type { Engine, EngineRequest } from './engine.ts'
 import { createEngine } from './local.ts'
 import type { OpenModel } from './open.ts'
@@ -89,9 +90,14 @@ function ids(dice: Dice, length: number, spread: number): number[] {
 }
 
 /** An engine over `opened` of just these sizes. Closing it closes the backend: give each its own, or none. */
-export function engineFor(opened: OpenModel, backend: Backend, workload: Workload): Engine {
+export function engineFor(
+  opened: OpenModel,
+  backend: Backend,
+  workload: Workload,
+  format: LatentFormat = 'f32',
+): Engine {
   const { pageSize, pages: count, max_num_seqs, max_num_batched_tokens, prefixCaching } = workload
-  const pages = backend.pages({ ...opened.pageShape(count, 'f32'), pageSize })
+  const pages = backend.pages({ ...opened.pageShape(count, format), pageSize })
   return createEngine({
     model: opened.model,
     backend,

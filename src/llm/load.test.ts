@@ -4,13 +4,15 @@ import { after, describe, it } from 'node:test'
 import { RequestError } from '../tensor/error.ts'
 import { type LLM, load } from './load.ts'
 
+const llm: LLM = await load('demo', { worker: false, max_model_len: 1024 })
+
 describe('load', () => {
   const refusals: readonly [object, RegExp][] = [
     [{ max_modellen: 5 }, /'max_modellen' is not an option of load\(\); did you mean 'max_model_len'/],
     [{ chat_template: 5 }, /chat_template must be a Jinja template or the name/],
     [{ signal: 5 }, /signal must be an AbortSignal/],
     [{ threads: -1 }, /threads must be a whole number/],
-    [{ kv_dtype: 'int3' }, /kv_dtype must be f32 or bf16/],
+    [{ kv_dtype: 'int3' }, /kv_dtype must be f32, bf16 or q8/],
     [{ backend: 'gpu' }, /there is no backend 'gpu'/],
   ]
   for (const [options, message] of refusals) {
@@ -24,8 +26,7 @@ describe('load', () => {
   })
 })
 
-describe('requests', async () => {
-  const llm: LLM = await load('demo', { worker: false, max_model_len: 1024 })
+describe('requests', () => {
   after(() => llm.close())
   const run = (options: object): Promise<unknown> => llm.chat('hi', { max_tokens: 2, ...options }).result()
   const refusals: readonly [object, string, RegExp][] = [

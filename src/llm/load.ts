@@ -1,5 +1,6 @@
 // The library's door: a model's name -> something that answers. The one place below `cli` that looks at the environment
 // (where the Hugging Face cache is, which token to use), because a library has no other door to be told it at.
+import '../tensor/dispose.ts'
 import { homedir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { readConfigFile } from '../checkpoint/checkpoint.ts'

@@ -1,5 +1,6 @@
 // A loaded model as transformers shows it: `generate` over rows of ids. Knows rows, padding and when to stop; sampling
 // is the engine's. Every row of a batch runs at once and independently, so padding never changes an answer.
+import '../tensor/dispose.ts'
 import { RequestError } from '../tensor/error.ts'
 import { GenerationConfig, type GenerationFields, idList, idleFields, requestOf } from './generation.ts'
 import {

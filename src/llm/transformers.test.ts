@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, it } from 'node:test'
+import { after, describe, it } from 'node:test'
 import { CapacityError, CheckpointError, KernelError, RequestError } from '../tensor/error.ts'
 import { refuses, skills } from './skills.ts'
 import {
@@ -8,26 +8,21 @@ import {
   GenerationConfig,
   idTensor,
   type PreTrainedModel,
-  type PreTrainedTokenizer,
   type ProgressInfo,
 } from './transformers.ts'
 
 const greedy = { do_sample: false, max_new_tokens: 100 }
-let tokenizer: PreTrainedTokenizer
-let model: PreTrainedModel
 const events: ProgressInfo[] = []
 
-before(async () => {
-  tokenizer = await AutoTokenizer.from_pretrained('demo', { trust_remote_code: true, use_fast: true })
-  model = await AutoModelForCausalLM.from_pretrained('demo', {
-    trust_remote_code: true,
-    device_map: 'sequential',
-    torch_dtype: 'torch.bfloat16',
-    max_memory: { 0: '20MB', 1: '75GB', cpu: '1GB' },
-    attn_implementation: 'eager',
-    max_model_len: 1024,
-    progress_callback: (event) => events.push(event),
-  })
+const tokenizer = await AutoTokenizer.from_pretrained('demo', { trust_remote_code: true, use_fast: true })
+const model = await AutoModelForCausalLM.from_pretrained('demo', {
+  trust_remote_code: true,
+  device_map: 'sequential',
+  torch_dtype: 'torch.bfloat16',
+  max_memory: { 0: '20MB', 1: '75GB', cpu: '1GB' },
+  attn_implementation: 'eager',
+  max_model_len: 1024,
+  progress_callback: (event) => events.push(event),
 })
 after(() => model.dispose())
 

@@ -1,25 +1,21 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, it } from 'node:test'
+import { after, describe, it } from 'node:test'
 import { CapacityError, CheckpointError, RequestError } from '../tensor/error.ts'
 import { refuses, some } from './skills.ts'
 import { LLM, SamplingParams } from './vllm.ts'
 
 const greedy = new SamplingParams({ temperature: 0, max_tokens: 100 })
-let llm: LLM
-
-before(() => {
-  llm = new LLM({
-    model: 'demo',
-    tensor_parallel_size: 8,
-    max_model_len: 1024,
-    trust_remote_code: true,
-    enforce_eager: true,
-    gpu_memory_utilization: 0.9,
-    dtype: 'auto',
-    max_num_seqs: 16,
-    enable_prefix_caching: true,
-    seed: 11,
-  })
+const llm = new LLM({
+  model: 'demo',
+  tensor_parallel_size: 8,
+  max_model_len: 1024,
+  trust_remote_code: true,
+  enforce_eager: true,
+  gpu_memory_utilization: 0.9,
+  dtype: 'auto',
+  max_num_seqs: 16,
+  enable_prefix_caching: true,
+  seed: 11,
 })
 after(() => llm.shutdown())
 

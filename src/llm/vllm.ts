@@ -1,5 +1,6 @@
 // `latent/vllm`: the names, fields and defaults of vLLM's offline LLM class over latent's own engine. Knows vLLM's shapes;
 // load.ts answers. Loading begins with the first call, and what is wrong with the model is thrown there.
+import '../tensor/dispose.ts'
 import { RequestError } from '../tensor/error.ts'
 import { type Message, openTemplate } from '../tokenizer/template.ts'
 import { loadingOptions } from './hub.ts'
@@ -29,7 +30,7 @@ export interface LLMOptions {
   readonly max_num_batched_tokens?: number | undefined
   readonly enable_prefix_caching?: boolean | undefined
   /** Format of the latents; default 'auto'. */
-  readonly kv_cache_dtype?: 'auto' | 'float32' | 'bfloat16' | undefined
+  readonly kv_cache_dtype?: 'auto' | 'float32' | 'bfloat16' | 'int8' | undefined
   /** Bytes of the latent cache. */
   readonly kv_cache_memory_bytes?: number | undefined
   /** Requests that state no seed draw from this one on, in the order they are made. */
@@ -51,6 +52,13 @@ export interface LLMOptions {
   readonly disable_log_stats?: boolean | undefined
   readonly load_format?: string | undefined
   readonly block_size?: number | undefined
+}
+
+const cacheFormats: Readonly<Record<string, Pick<LoadOptions, 'kv_dtype'>>> = {
+  auto: {},
+  float32: { kv_dtype: 'f32' },
+  bfloat16: { kv_dtype: 'bf16' },
+  int8: { kv_dtype: 'q8' },
 }
 
 const effective = [
@@ -140,9 +148,9 @@ export class LLM implements AsyncDisposable {
         'tokenizer',
       )
     }
-    if (cache !== undefined && !['auto', 'float32', 'bfloat16'].includes(cache)) {
+    if (cache !== undefined && !Object.hasOwn(cacheFormats, cache)) {
       throw new RequestError(
-        `kv_cache_dtype is '${cache}'; wanted auto, float32 or bfloat16`,
+        `kv_cache_dtype is '${cache}'; wanted auto, float32, bfloat16 or int8`,
         'kv_cache_dtype',
       )
     }
@@ -271,7 +279,7 @@ export class LLM implements AsyncDisposable {
       ...loadingOptions({ revision, token: hf_token, cache_dir: download_dir }),
       ...Object.fromEntries(engine.filter(([, value]) => value !== undefined)),
       ...(kv_cache_memory_bytes !== undefined && { cache_bytes: kv_cache_memory_bytes }),
-      ...(cache !== undefined && cache !== 'auto' && { kv_dtype: cache === 'bfloat16' ? 'bf16' : 'f32' }),
+      ...(cache !== undefined && cacheFormats[cache]),
     }
   }
 }

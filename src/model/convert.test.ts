@@ -21,7 +21,7 @@ import { formatOf } from './convertmix.ts'
 import { openRows } from './convertrows.ts'
 import { createModel } from './deepseek2.ts'
 import { chat0628Config, liteConfig } from './examples.ts'
-import { checkLayout } from './layout.ts'
+import { layoutProblems } from './layout.ts'
 import { loadWeights } from './load.ts'
 import { headMatrices, rowsOf } from './split.ts'
 import { rotation, softmaxScale } from './yarn.ts'
@@ -44,8 +44,7 @@ async function converted(model: keyof typeof models, type: GgufType): Promise<st
 
 async function logits(path: string): Promise<Float32Array> {
   const config = parseConfig(readConfigFile(path, 'config.json') ?? {}, path)
-  const checkpoint = openCheckpoint(path)
-  checkLayout(config, checkpoint.tensors, path)
+  const checkpoint = openCheckpoint(path, (tensors) => layoutProblems(config, tensors))
   const backend = await openBackend('reference')
   const weights = await loadWeights(checkpoint, config, backend)
   checkpoint.close()

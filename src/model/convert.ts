@@ -16,7 +16,7 @@ import { type Encoder, openEncoder } from './convertencode.ts'
 import { modelKeys, tokenizerKeys } from './convertkeys.ts'
 import { formatOf, type GgufType, mixtures } from './convertmix.ts'
 import { cut, folderOf, openRows, type Rows } from './convertrows.ts'
-import { checkLayout, layout, type Shape } from './layout.ts'
+import { layout, layoutProblems, type Shape } from './layout.ts'
 import { headMatrices } from './split.ts'
 
 export type { GgufType } from './convertmix.ts'
@@ -56,11 +56,10 @@ export async function convertToGguf(
   const json = readConfigFile(source, 'config.json')
   if (json === null) throw new CheckpointError(`${source} has no config.json`)
   const config = parseConfig(json, `${source}: config.json`)
-  const checkpoint = openCheckpoint(source)
+  const checkpoint = openCheckpoint(source, (tensors, unread) => layoutProblems(config, tensors, unread))
   try {
     checkApart(checkpoint, out)
     const metadata = describe(source, config, type, json)
-    checkLayout(config, checkpoint.tensors, source)
     return await write(checkpoint, out, metadata, config, type, options)
   } finally {
     checkpoint.close()

@@ -1,18 +1,14 @@
 // Which tensors a checkpoint of a configuration has, in which shapes, and what that adds up to.
 // Knows names and sizes, not bytes or files' contents.
-import { CheckpointError } from '../tensor/error.ts'
-import { scaleBlock, size } from '../tensor/tensor.ts'
+import { size } from '../tensor/tensor.ts'
 import { type Config, isMoeLayer } from './config.ts'
 
 export type Shape = readonly number[]
 
 /** What the layout check wants to know of a tensor in a file. */
 export interface Listed {
-  readonly dtype: string
   readonly shape: Shape
   readonly file: string
-  /** The block scales, where the checkpoint has already put them beside their fp8 matrix. */
-  readonly scales?: unknown
 }
 
 export type Part = 'embedding' | 'attention' | 'dense' | 'routed' | 'shared' | 'router' | 'norm' | 'head'
@@ -136,62 +132,43 @@ function layoutAs(config: Config, tensors: ReadonlyMap<string, Listed>): Readonl
   return shapes
 }
 
-/** Throws one CheckpointError that lists every tensor that is missing, misshapen or not of this model. */
-export function checkLayout(config: Config, tensors: ReadonlyMap<string, Listed>, where: string): void {
+const manyProblems = 40
+
+/**
+ * Every tensor that is missing, misshapen or not of this model, a line each; for `openCheckpoint`, which adds them to
+ * what is wrong with the files. A name that is `unread` may be there, in a file that is reported already.
+ */
+export function layoutProblems(
+  config: Config,
+  tensors: ReadonlyMap<string, Listed>,
+  unread: (name: string) => boolean = () => false,
+): string[] {
   const shapes = layoutAs(config, tensors)
   const problems: string[] = []
   for (const [name, wanted] of shapes) {
     const given = tensors.get(name)
-    if (given === undefined) problems.push(`${name} is missing; wanted [${wanted.join(' ')}]`)
-    else checkTensor(name, given, wanted, tensors, problems)
+    if (given !== undefined) problems.push(...misshapen(name, given, wanted))
+    else if (!unread(name)) problems.push(`${name} is missing; wanted [${wanted.join(' ')}]`)
   }
   for (const [name, given] of tensors) {
-    if (!shapes.has(name)) checkExtra(name, given, config, shapes, problems)
+    if (!shapes.has(name)) problems.push(...strange(name, given, config))
   }
-  if (problems.length === 0) return
-  const shown = problems.slice(0, 40)
-  if (problems.length > 40) shown.push(`and ${problems.length - 40} more`)
-  throw new CheckpointError(
-    `${where}: the tensors are not those config.json describes, ${problems.length} of them ` +
-      '(a shard may be missing, or config.json may belong to another model):',
-    shown,
-  )
+  const more = problems.length - manyProblems
+  if (more <= 0) return problems
+  const mend = 'a shard may be missing, or config.json may belong to another model'
+  return [...problems.slice(0, manyProblems), `and ${more} more tensors: ${mend}`]
 }
 
-function checkTensor(
-  name: string,
-  given: Listed,
-  wanted: Shape,
-  tensors: ReadonlyMap<string, Listed>,
-  problems: string[],
-): void {
-  if (!equal(given.shape, wanted)) {
-    problems.push(`${name} in ${given.file} is [${given.shape.join(' ')}]; wanted [${wanted.join(' ')}]`)
-  }
-  if (given.dtype === 'f8_e4m3' && given.scales === undefined && !tensors.has(`${name}_scale_inv`)) {
-    problems.push(`${name} in ${given.file} is f8_e4m3 without ${name}_scale_inv, the scales of its blocks`)
-  }
+function misshapen(name: string, given: Listed, wanted: Shape): string[] {
+  if (equal(given.shape, wanted)) return []
+  return [`${name} in ${given.file} is [${given.shape.join(' ')}]; wanted [${wanted.join(' ')}]`]
 }
 
-/** What may stand in a file beside the layout: buffers of old exports, a tied head spelled out, fp8 scales. */
-function checkExtra(
-  name: string,
-  given: Listed,
-  config: Config,
-  shapes: ReadonlyMap<string, Shape>,
-  problems: string[],
-): void {
-  if (name.endsWith('rotary_emb.inv_freq')) return
-  const at = `${name} in ${given.file}`
-  let wanted: Shape | undefined
-  if (name === 'lm_head.weight') wanted = [config.vocabSize, config.hiddenSize]
-  else if (name.endsWith('.weight_scale_inv')) {
-    wanted = shapes.get(name.slice(0, -'_scale_inv'.length))?.map((side) => Math.ceil(side / scaleBlock))
-  }
-  if (wanted === undefined) problems.push(`${at} is not part of this model`)
-  else if (!equal(given.shape, wanted)) {
-    problems.push(`${at} is [${given.shape.join(' ')}]; wanted [${wanted.join(' ')}]`)
-  }
+/** What may stand in a file beside the layout: buffers of old exports, a tied head spelled out. */
+function strange(name: string, given: Listed, config: Config): string[] {
+  if (name.endsWith('rotary_emb.inv_freq')) return []
+  if (name === 'lm_head.weight') return misshapen(name, given, [config.vocabSize, config.hiddenSize])
+  return [`${name} in ${given.file} is not part of this model`]
 }
 
 function equal(a: Shape, b: Shape): boolean {

@@ -1,7 +1,9 @@
 // Will it fit? Bytes of every part, and which device holds which layers, from a configuration or a checkpoint's headers
-// alone: nothing is loaded. Placement is accelerate's `sequential`. Knows no hardware but the bytes it is told.
+// alone: nothing is loaded. Knows no hardware but the bytes it is told.
+import { type LatentFormat, latentBytes, latentFormats } from '../backend/latents.ts'
 import { RequestError } from '../tensor/error.ts'
 import { scaleBlock, size } from '../tensor/tensor.ts'
+import { type CardNeeds, cardNeeds, describeCard } from './card.ts'
 import type { Config } from './config.ts'
 import { type Device, describeBytes, describeCount, group, type MaxMemory } from './fields.ts'
 import {
@@ -14,9 +16,9 @@ import {
   parts,
   sumByPart,
 } from './layout.ts'
+import { type Demand, type Module, moduleBytes, type Placement, place, total } from './place.ts'
 
 export type WeightFormat = 'f32' | 'bf16' | 'f16' | 'fp8' | 'q8_0' | 'q4_k_m' | 'q4_0'
-export type CacheFormat = 'f32' | 'bf16' | 'f16' | 'q8' | 'fp8'
 
 export interface PlanOptions {
   /** Format of the weights; what config.json says when absent. */
@@ -30,21 +32,9 @@ export interface PlanOptions {
   readonly context?: number
   readonly sequences?: number
   /** Format of the latents. */
-  readonly kvDtype?: CacheFormat
+  readonly kvDtype?: LatentFormat
   /** Bytes of every device that are kept free for activations; an estimate when absent. max_memory is not reduced by it. */
   readonly reserve?: number
-}
-
-/** What one device holds. A layer's latents live where the layer is. */
-export interface Placement {
-  readonly device: string
-  /** What it may be filled with. */
-  readonly capacity: number
-  readonly modules: readonly string[]
-  readonly layers: { readonly first: number; readonly last: number } | null
-  readonly weightBytes: number
-  readonly latentBytes: number
-  readonly freeBytes: number
 }
 
 export interface Plan {
@@ -52,7 +42,7 @@ export interface Plan {
   readonly weightDtype: WeightFormat
   /** Weight bytes are those of the files, in whatever formats they hold. */
   readonly stored: boolean
-  readonly kvDtype: CacheFormat
+  readonly kvDtype: LatentFormat
   readonly context: number
   readonly sequences: number
   readonly bytesByPart: Readonly<Record<Part, number>>
@@ -68,6 +58,8 @@ export interface Plan {
   readonly shortfall: number
   /** What would make it fit, one sentence each, with its numbers. */
   readonly advice: readonly string[]
+  /** What the model card's own code needs, for comparison. */
+  readonly card: CardNeeds
 }
 
 /** Bytes of a block of elements, and what the tensors take that a format leaves alone: norms and routers. */
@@ -90,35 +82,13 @@ export const weightFormats: Readonly<Record<WeightFormat, Packing>> = {
   q4_0: { block: 32, bytes: 18, plain: 4, keeps: ['norm', 'router'] },
 }
 
-const cacheFormats: Readonly<Record<CacheFormat, { readonly block: number; readonly bytes: number }>> = {
-  f32: { block: 1, bytes: 4 },
-  bf16: { block: 1, bytes: 2 },
-  f16: { block: 1, bytes: 2 },
-  q8: { block: 32, bytes: 34 },
-  fp8: { block: 1, bytes: 1 },
-}
-
-/** What is placed as one: the embedding, a layer, the last norm, the head. */
-interface Module {
-  readonly name: string
-  readonly layer: number | null
-  readonly weightBytes: number
-}
-
-/** The question a placement answers. */
-interface Demand {
-  readonly modules: readonly Module[]
-  readonly devices: readonly Device[]
-  /** Of one layer. */
-  readonly latentBytes: number
-}
-
 type Settled = PlanOptions & Required<Pick<PlanOptions, 'weightDtype' | 'kvDtype' | 'context' | 'sequences'>>
 
 /** Throws a RequestError on options that cannot be meant; a model that does not fit is an answer, not an error. */
 export function plan(config: Config, options: PlanOptions = {}): Plan {
   const settled = settle(config, options)
   const { weightDtype, kvDtype, context, sequences } = settled
+  const { tensorBytes: _, ...unread } = settled
   const bytesByPart = sumByPart(layout(config), weigher(settled))
   const demand = demandOf(config, settled)
   const { placement, homeless } = place(demand)
@@ -133,13 +103,18 @@ export function plan(config: Config, options: PlanOptions = {}): Plan {
     sequences,
     bytesByPart,
     weightBytes: total(parts.map((part) => bytesByPart[part])),
-    latentBytesPerToken: latentBytes(config, kvDtype) * config.numHiddenLayers,
+    latentBytesPerToken: rowBytes(config, kvDtype) * config.numHiddenLayers,
     latentBytes: demand.latentBytes * config.numHiddenLayers,
     placement,
     homeless: fits ? [] : homeless.map((module) => module.name),
     fits,
     shortfall: fits ? 0 : total(homeless.map((module) => moduleBytes(module, demand.latentBytes))),
     advice: fits ? [] : advise(config, settled, demand),
+    card: cardNeeds(config, {
+      modules: demandOf(config, { ...unread, weightDtype: 'bf16' }).modules,
+      latentBytes: demand.latentBytes,
+      reserve: settled.reserve ?? activationBytes(config),
+    }),
   }
 }
 
@@ -155,10 +130,10 @@ function settle(config: Config, options: PlanOptions): Settled {
   }
   if (!(reserve >= 0)) throw refusal('reserve', reserve, 'bytes, 0 or more')
   for (const [field, given, known] of [
-    ['weightDtype', weightDtype, weightFormats],
-    ['kvDtype', kvDtype, cacheFormats],
+    ['weightDtype', weightDtype, Object.keys(weightFormats)],
+    ['kvDtype', kvDtype, latentFormats],
   ] as const) {
-    if (!Object.hasOwn(known, given)) throw refusal(field, given, `one of ${Object.keys(known).join(', ')}`)
+    if (!known.some((name) => name === given)) throw refusal(field, given, `one of ${known.join(', ')}`)
   }
   return { ...options, weightDtype, kvDtype, context, sequences }
 }
@@ -184,7 +159,7 @@ function demandOf(config: Config, settled: Settled): Demand {
   return {
     modules: [...modules.values()],
     devices: usable(config, settled),
-    latentBytes: latentBytes(config, settled.kvDtype) * settled.context * settled.sequences,
+    latentBytes: rowBytes(config, settled.kvDtype) * settled.context * settled.sequences,
   }
 }
 
@@ -201,17 +176,8 @@ function packedBytes(name: string, shape: readonly number[], dtype: WeightFormat
 }
 
 /** Latent and rope key of one token in one layer. */
-function latentBytes(config: Config, dtype: CacheFormat): number {
-  const { block, bytes } = cacheFormats[dtype]
-  return total([config.kvLoraRank, config.qkRopeHeadDim].map((width) => Math.ceil(width / block) * bytes))
-}
-
-function moduleBytes(module: Module, latentBytes: number): number {
-  return module.weightBytes + (module.layer === null ? 0 : latentBytes)
-}
-
-function total(numbers: readonly number[]): number {
-  return numbers.reduce((sum, number) => sum + number, 0)
+function rowBytes(config: Config, format: LatentFormat): number {
+  return latentBytes(format, config.kvLoraRank, config.qkRopeHeadDim)
 }
 
 /** The devices with what may really be put on them: under max_memory if given, with the reserve left free. */
@@ -243,39 +209,6 @@ function activationBytes(config: Config): number {
   const experts = config.numExpertsPerTok + (config.nSharedExperts ?? 0)
   const wide = Math.max(3 * config.intermediateSize, 3 * experts * config.moeIntermediateSize)
   return 2048 * 4 * (config.numAttentionHeads * head + wide + 4 * hiddenSize)
-}
-
-/**
- * Fills one device after the other in the model's order and never returns to an earlier one. accelerate also holds back
- * one layer's room on its first device, for weights that visit it from elsewhere; here none do.
- */
-function place({ modules, devices, latentBytes }: Demand) {
-  const placement: Placement[] = []
-  let next = 0
-  for (const device of devices) {
-    const start = next
-    let free = device.bytes
-    while (next < modules.length && moduleBytes(modules[next], latentBytes) <= free) {
-      free -= moduleBytes(modules[next++], latentBytes)
-    }
-    placement.push(occupy(device, modules.slice(start, next), latentBytes))
-  }
-  return { placement, homeless: modules.slice(next) }
-}
-
-function occupy(device: Device, modules: readonly Module[], latentBytes: number): Placement {
-  const layers = modules.map((module) => module.layer).filter((layer) => layer !== null)
-  const weightBytes = total(modules.map((module) => module.weightBytes))
-  const latents = latentBytes * layers.length
-  return {
-    device: device.name,
-    capacity: device.bytes,
-    modules: modules.map((module) => module.name),
-    layers: layers.length === 0 ? null : { first: layers[0], last: layers[layers.length - 1] },
-    weightBytes,
-    latentBytes: latents,
-    freeBytes: device.bytes - weightBytes - latents,
-  }
 }
 
 const holds = (demand: Demand) => place(demand).homeless.length === 0
@@ -320,9 +253,9 @@ function fewestMore(demand: Demand, model: Device): number {
 function adviseFormats(config: Config, settled: Settled): readonly string[] {
   const { tensorBytes: _, ...given } = settled
   const advice: string[] = []
-  const now = latentBytes(config, settled.kvDtype)
-  for (const kvDtype of ['bf16', 'q8', 'fp8'] as const) {
-    const then = latentBytes(config, kvDtype)
+  const now = rowBytes(config, settled.kvDtype)
+  for (const kvDtype of ['bf16', 'q8'] as const) {
+    const then = rowBytes(config, kvDtype)
     if (then >= now || !holds(demandOf(config, { ...settled, kvDtype }))) continue
     const [less, more] = [then, now].map((bytes) => group(bytes * config.numHiddenLayers))
     advice.push(`latents in ${kvDtype}: ${less} instead of ${more} bytes a token`)
@@ -370,6 +303,7 @@ export function describePlan(plan: Plan): string {
     '',
     `latents: ${describeBytes(plan.latentBytes)} for ${tokens}, ${perToken} bytes a token in ${plan.kvDtype}`,
   ]
+  if (plan.card.devices > 1) lines.push('', ...describeCard(plan.card, plan.latentBytesPerToken, tokens))
   if (plan.placement.length > 0) lines.push('', ...describePlacement(plan))
   if (plan.fits) return lines.join('\n')
   const shortfall = `Does not fit: ${describeBytes(plan.shortfall)} have no place. Each of these would help:`

@@ -1,5 +1,6 @@
 // The chat templates of the DeepSeek-V2 family, letter for letter as the checkpoints publish them, quirks
-// included. For a checkpoint that carries no template of its own. Knows no messages and no Jinja.
+// included, but for V2.5's blanks before BOS (docs/decisions/0006). For a checkpoint that carries no template of
+// its own. Knows no messages and no Jinja.
 
 export const builtInTemplates: {
   readonly 'deepseek-v2-chat': string
@@ -26,13 +27,14 @@ export const builtInTemplates: {
     `{% elif message['role'] == 'system' %}{{ message['content'] + '\n\n' }}{% endif %}{% endfor %}`,
     `{% if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% endif %}`,
   ].join(''),
-  // V2.5: the last system message wins, and one tool call alone is never closed.
+  // V2.5: the last system message wins, and one tool call alone is never closed. As published, the branch of the
+  // system message holds eight blanks more, which come out before BOS.
   'deepseek-v2.5': [
     `{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}`,
     `{% endif %}`,
     `{% set ns = namespace(is_first=false, is_tool=false, is_output_first=true, system_prompt='') %}`,
     `{%- for message in messages %}    {%- if message['role'] == 'system' %}`,
-    `        {% set ns.system_prompt = message['content'] %}    {%- endif %}{%- endfor %}`,
+    `        {%- set ns.system_prompt = message['content'] %}    {%- endif %}{%- endfor %}`,
     `{{'<｜begin▁of▁sentence｜>'}}{{ns.system_prompt}}{%- for message in messages %}`,
     `    {%- if message['role'] == 'user' %}    {%- set ns.is_tool = false -%}`,
     `{{'<｜User｜>' + message['content']}}    {%- endif %}`,

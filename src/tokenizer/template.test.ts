@@ -5,7 +5,17 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { createDice, demoDirectory, directory, readLines, smallSpec, tokenizers } from './examples.ts'
+import {
+  createDice,
+  demoDirectory,
+  directory,
+  openOracle,
+  oracleIds,
+  readLines,
+  smallSpec,
+  specs,
+  tokenizers,
+} from './examples.ts'
 import { builtInTemplates, type Message, openTemplate } from './template.ts'
 import { createTokenizer, openTokenizer, type Tokenizer } from './tokenizer.ts'
 
@@ -49,12 +59,53 @@ const call = (name: string) => ({ type: 'function', function: { name, arguments:
 const called = (name: string) =>
   `function<｜tool▁sep｜>${name}\n\`\`\`json\n{"x": 1}\n\`\`\`<｜tool▁call▁end｜>`
 
-test("V2.5's template, quirks and all", () => {
+/** V2.5 has 0628's vocabulary and added tokens; the ids are the Rust library's, which is asked again here. */
+const v25Vectors: readonly (readonly [readonly Message[], string, readonly number[]])[] = [
+  [[user('Hello')], `${bos}<｜User｜>Hello<｜Assistant｜>`, [100000, 100006, 17464, 100007]],
+  [
+    [system('You are a helpful assistant.'), user('Hello')],
+    `${bos}You are a helpful assistant.<｜User｜>Hello<｜Assistant｜>`,
+    [100000, 2054, 418, 245, 9394, 20308, 13, 100006, 17464, 100007],
+  ],
+  [
+    [system('Be brief.'), user('Who are you?'), assistant('I am DeepSeek.'), user('写一首诗')],
+    `${bos}Be brief.<｜User｜>Who are you?<｜Assistant｜>I am DeepSeek.${eos}<｜User｜>写一首诗<｜Assistant｜>`,
+    [
+      ...[100000, 4677, 8749, 13, 100006, 11604, 418, 340, 30, 100007, 40, 608, 20593, 64468, 13, 100001],
+      ...[100006, 5830, 63142, 9951, 100007],
+    ],
+  ],
+  [
+    [user('Hello'), assistant('Hello'), user('Hello')],
+    `${bos}<｜User｜>Hello<｜Assistant｜>Hello${eos}<｜User｜>Hello<｜Assistant｜>`,
+    [100000, 100006, 17464, 100007, 17464, 100001, 100006, 17464, 100007],
+  ],
+  // as published, the last system message wins
+  [
+    [system('a'), system('Be brief.'), user('Hello')],
+    `${bos}Be brief.<｜User｜>Hello<｜Assistant｜>`,
+    [100000, 4677, 8749, 13, 100006, 17464, 100007],
+  ],
+]
+
+test("V2.5's strings and ids: BOS once and first, nothing after the system message", async () => {
+  const v25 = given('deepseek-v2.5')
+  const oracle = openOracle(specs.v2Chat0628)
+  for (const [messages, text, ids] of v25Vectors) {
+    assert.equal(v25.render(messages, { addGenerationPrompt: true }), text)
+    assert.deepEqual(v25.encode(messages, { addGenerationPrompt: true }), ids)
+    assert.deepEqual(await oracleIds(oracle, text), ids)
+    const unasked = text.slice(0, -'<｜Assistant｜>'.length)
+    assert.equal(v25.render(messages), unasked)
+    assert.deepEqual(v25.encode(messages), ids.slice(0, -1))
+  }
+})
+
+test("V2.5's template, quirks of its tool calls and all", () => {
   const v25 = given('deepseek-v2.5')
   const render = (messages: readonly Message[], addGenerationPrompt = true) =>
     v25.render(messages, { addGenerationPrompt })
   assert.equal(render([user('U')]), `${bos}<｜User｜>U<｜Assistant｜>`)
-  assert.equal(render([system('a'), system('b'), user('U')]).trimStart(), `${bos}b<｜User｜>U<｜Assistant｜>`)
   const tools = { role: 'assistant', content: null, tool_calls: [call('f')] }
   const one = render([user('U'), tools, { role: 'tool', content: '7' }])
   const opening = `${bos}<｜User｜>U<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>`

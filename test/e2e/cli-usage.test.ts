@@ -44,7 +44,7 @@ const malformed: readonly (readonly [readonly string[], number, RegExp])[] = [
   [['chat', 'x', '--n', '2'], 2, /^latent: n is 2, and only one answer can be shown here; add --json/],
   [['chat', 'x', '--priority', '0.5'], 2, /priority must be a whole number/],
   [['chat', 'x', '--logprobs', '-2'], 2, /logprobs is -2, it must be/],
-  [['chat', 'x', '--kv-dtype', 'int4'], 2, /--kv-dtype is 'int4', wanted one of f32, bf16/],
+  [['chat', 'x', '--kv-dtype', 'int4'], 2, /--kv-dtype is 'int4', wanted one of f32, bf16, q8/],
   [['chat', 'x', '--max-model-len', 'long'], 2, /--max-model-len is "long"; wanted a whole number/],
   [['chat', 'x', '--cache-bytes', '2GB2'], 2, /--cache-bytes is "2GB2"; wanted bytes/],
   [['chat', 'x', '--chat-template', 'deepseek-v2-chta'], 2, /did you mean deepseek-v2-chat\?/],
@@ -112,6 +112,12 @@ const malformed: readonly (readonly [readonly string[], number, RegExp])[] = [
   [['bench', '-p', '-5'], 2, /--prompt is '-5'/],
   [['bench', '--output', 'xml'], 2, /--output is 'xml', wanted one of md, csv, json/],
   [['bench', '-p', '64', '--max-model-len', '64', '--backend', 'reference'], 4, /pp64 takes 65 tokens/],
+  [
+    ['bench', '-d', '60', '-p', '8', '--max-model-len', '64', '--backend', 'reference'],
+    4,
+    /pp8 @ d60 takes 69/,
+  ],
+  [['bench', '-t', '-1'], 2, /--threads is '-1'/],
 ]
 
 describe('malformed invocations', { concurrency: 2 }, () => {

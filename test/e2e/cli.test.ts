@@ -122,6 +122,7 @@ describe('latent inspect', () => {
     assert.match(stdout, /^235,741,434,880 parameters, 2\d\.\d\d B of them active/m)
     assert.match(stdout, /^all weights .* 471\.48 GB$/m)
     assert.match(stdout, /32,768 tokens, 69,120 bytes a token in bf16/)
+    assert.match(stdout, /Both of its programs run on 8 x 80 GB/)
     assert.match(stdout, /^device 0 .* embed_tokens, layers 0-10$/m)
     assert.match(stdout, /It fits; 6 of the 8 devices are enough\.\n$/)
     const small = await latent([
@@ -131,7 +132,9 @@ describe('latent inspect', () => {
       '--max-memory',
       '0=75GB,1=75GB',
     ])
+    assert.equal(small.code, 4)
     const plan = JSON.parse(small.stdout)
+    assert.equal(plan.card.devices, 8)
     assert.equal(plan.parameters.total, 235_741_434_880)
     assert.equal(plan.latentBytesPerToken, 69_120)
     assert.equal(plan.fits, false)
@@ -235,8 +238,30 @@ describe('latent bench', () => {
     const quick = ['bench', '-p', '4', '-n', '0', '-r', '1', '--no-warmup', ...slow]
     assert.match(
       (await latent(quick)).stdout,
-      /\| demo +\|.*\| reference \| +1 \| pp4 +\| +[\d.,]+ ± 0\.00 \|/,
+      /\| demo +\|.*\| reference \| +\d+ \| +1 \| pp4 +\| +[\d.,]+ ± 0\.00 \|/,
     )
-    assert.match((await latent([...quick, '-o', 'csv'])).stdout, /^"demo",reference,1,pp4,[\d.]+,0\.000$/m)
+    assert.match(
+      (await latent([...quick, '-o', 'csv'])).stdout,
+      /^"demo",reference,\d+,1,pp4,[\d.]+,0\.000$/m,
+    )
+  })
+
+  it('measures at a depth, and with several counts of threads', async () => {
+    const args = ['bench', '-p', '8', '-n', '2', '-d', '0,70', '-t', '1,2', '-r', '1', '--json', ...slow]
+    const { stdout, stderr, code } = await latent(args)
+    assert.equal(code, 0, stderr)
+    const results = JSON.parse(stdout).results as readonly {
+      readonly name: string
+      readonly threads: number
+      readonly depth: number
+      readonly mean: number
+    }[]
+    const names = ['pp8', 'tg2', 'pp8 @ d70', 'tg2 @ d70']
+    assert.deepEqual(
+      results.map(({ name, threads }) => `${name} ${threads}`),
+      [1, 2].flatMap((threads) => names.map((name) => `${name} ${threads}`)),
+    )
+    assert.deepEqual([results[0].depth, results[2].depth], [0, 70])
+    assert.ok(results.every(({ mean }) => mean > 0))
   })
 })

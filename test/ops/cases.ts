@@ -1,7 +1,6 @@
 // The shared case table: for each operation random inputs of chosen shapes, and what it must give, restated as the
 // plainest float64 arithmetic. Every backend runs every case (ops.test.ts); a new kernel adds its shapes here.
-import type { Backend, PageShape, RoutingRule } from '../../src/backend/backend.ts'
-import type { Batch } from '../../src/backend/batch.ts'
+import type { Backend, RoutingRule } from '../../src/backend/backend.ts'
 import { uniform } from '../../src/engine/random.ts'
 import { type DType, formats } from '../../src/tensor/dtype.ts'
 import { decodeRow, floats, fromFloats, integers, size, type Tensor, zeros } from '../../src/tensor/tensor.ts'
@@ -19,7 +18,7 @@ export interface Case {
 }
 
 let drawn = 0
-function random(shape: readonly number[], dtype: DType = 'f32', spread = 1): Tensor {
+export function random(shape: readonly number[], dtype: DType = 'f32', spread = 1): Tensor {
   const values = Float32Array.from({ length: size(shape) }, () => (uniform(7, drawn++) * 2 - 1) * spread)
   if (dtype === 'f32') return fromFloats(shape, values)
   const tensor = zeros(shape, dtype)
@@ -65,7 +64,7 @@ const halfFields: Partial<Record<DType, readonly number[]>> = {
 const quantized = Object.keys(halfFields) as DType[]
 
 /** A tensor's rows as float64. */
-function rows(w: Tensor): Float64Array[] {
+export function rows(w: Tensor): Float64Array[] {
   const D = w.shape[w.shape.length - 1]
   return Array.from({ length: size(w.shape) / D }, (_, n) => {
     const row = new Float32Array(D)
@@ -74,7 +73,7 @@ function rows(w: Tensor): Float64Array[] {
   })
 }
 
-const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
+export const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
   let sum = 0
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i]
   return sum
@@ -234,96 +233,6 @@ function expertsCase(T: number, D: number, F: number, E: number, K: number, dtyp
   }
 }
 
-interface AttendShape {
-  /** [past, new] positions of each run: the past is stored first, then the new rows attend. */
-  readonly runs: readonly (readonly [number, number])[]
-  readonly H: number
-  readonly A: number
-  readonly B: number
-  readonly C: number
-  readonly R: number
-  readonly pageSize: number
-  readonly dtype?: DType
-}
-
-function attendCase({ runs, H, A, B, C, R, pageSize, dtype = 'f32' }: AttendShape): Case {
-  const lengths = runs.map(([past, fresh]) => past + fresh)
-  const latents = lengths.map((n) => random([n, C]))
-  const keys = lengths.map((n) => random([n, R]))
-  const fresh = runs.reduce((sum, [, n]) => sum + n, 0)
-  const q = random([fresh, H, A])
-  const qRope = random([fresh, H, R])
-  const up = { key: random([H, C, A], dtype), value: random([H, B, C], dtype) }
-  const width = Math.max(...lengths.map((n) => Math.ceil(n / pageSize)))
-  const count = runs.length * width
-  // run r's i-th page: scattered, so that neighbours in a sequence are not neighbours in memory
-  const table = (r: number, i: number): number => (r + i * runs.length + 1) % count
-  const slot = (r: number, p: number): number =>
-    table(r, Math.floor(p / pageSize)) * pageSize + (p % pageSize)
-  const shape: PageShape = { layers: 2, pages: count, pageSize, latent: C, key: R, dtype: 'f32' }
-  const batch = attendBatch(runs, slot, table, width)
-
-  async function run(on: Backend): Promise<Float32Array> {
-    const pages = on.pages(shape)
-    for (let r = 0; r < runs.length; r++) {
-      const slots = Int32Array.from({ length: lengths[r] }, (_, p) => slot(r, p))
-      on.store(pages, 1, slots, on.write(latents[r]), on.write(keys[r]))
-    }
-    const own = { key: on.upload(up.key), value: on.upload(up.value) }
-    return on.read(on.attend(on.write(q), on.write(qRope), own, pages, 1, batch, 0.1))
-  }
-
-  /** As the paper first writes it: keys and values of every position and head are formed. */
-  function want(): number[] {
-    const out: number[] = []
-    const [queries, turned] = [rows(q), rows(qRope)]
-    const [upKey, upValue] = [rows(up.key), rows(up.value)]
-    let row = 0
-    for (const [r, [past, n]] of runs.entries()) {
-      const [c, k] = [rows(latents[r]), rows(keys[r])]
-      const key = (h: number, i: number): number[] =>
-        Array.from({ length: A }, (_, a) => c[i].reduce((sum, v, j) => sum + v * upKey[h * C + j][a], 0))
-      const value = (h: number, i: number): number[] =>
-        Array.from({ length: B }, (_, b) => dot(c[i], upValue[h * B + b]))
-      const all = Array.from({ length: H }, (_, h) => c.map((_, i) => ({ k: key(h, i), v: value(h, i) })))
-      for (let t = past; t < past + n; t++, row++) {
-        for (let h = 0; h < H; h++) {
-          const [a, b] = [queries[row * H + h], turned[row * H + h]]
-          const seen = all[h].slice(0, t + 1)
-          const p = seen.map((at, i) => Math.exp(0.1 * (dot(a, at.k) + dot(b, k[i]))))
-          const sum = p.reduce((u, v) => u + v, 0)
-          for (let d = 0; d < B; d++) out.push(seen.reduce((u, at, i) => u + (p[i] / sum) * at.v[d], 0))
-        }
-      }
-    }
-    return out
-  }
-  const name = `attend ${JSON.stringify({ runs, H, A, B, C, R, pageSize, dtype })}`
-  return { name, half: dtype === 'bf16', run, want }
-}
-
-function attendBatch(
-  runs: readonly (readonly [number, number])[],
-  slot: (run: number, position: number) => number,
-  table: (run: number, page: number) => number,
-  tableWidth: number,
-): Batch {
-  const where = runs.flatMap(([past, n], r) => Array.from({ length: n }, (_, i) => ({ r, p: past + i })))
-  let start = 0
-  const starts = runs.map(([, n]) => (start += n) - n)
-  return {
-    tokens: new Int32Array(where.length),
-    positions: Int32Array.from(where, ({ p }) => p),
-    slots: Int32Array.from(where, ({ r, p }) => slot(r, p)),
-    starts: Int32Array.from([...starts, where.length]),
-    tables: Int32Array.from({ length: runs.length * tableWidth }, (_, i) =>
-      table(Math.floor(i / tableWidth), i % tableWidth),
-    ),
-    tableWidth,
-    wanted: new Int32Array(),
-  }
-}
-
 const greedy: RoutingRule = { top: 6, groups: 1, topGroups: 1, normalize: false, scale: 1 }
 
 export const cases: readonly Case[] = [
@@ -348,46 +257,4 @@ export const cases: readonly Case[] = [
   routeCase(3, 8, { ...greedy, top: 2, normalize: true }, 'normalized'),
   expertsCase(5, 24, 16, 8, 3, 'bf16'),
   expertsCase(1, 33, 7, 4, 2, 'f32'),
-  attendCase({ runs: [[0, 1]], H: 2, A: 8, B: 4, C: 8, R: 4, pageSize: 4 }),
-  attendCase({
-    runs: [
-      [0, 9],
-      [13, 1],
-      [3, 4],
-    ],
-    H: 3,
-    A: 8,
-    B: 12,
-    C: 16,
-    R: 8,
-    pageSize: 4,
-    dtype: 'bf16',
-  }),
-  attendCase({ runs: [[70, 2]], H: 4, A: 16, B: 16, C: 64, R: 16, pageSize: 64 }),
-  attendCase({
-    runs: [
-      [600, 1],
-      [0, 2],
-    ],
-    H: 2,
-    A: 16,
-    B: 16,
-    C: 32,
-    R: 16,
-    pageSize: 64,
-    dtype: 'bf16',
-  }),
-  attendCase({
-    runs: [
-      [40, 200],
-      [3, 1],
-    ],
-    H: 2,
-    A: 16,
-    B: 24,
-    C: 32,
-    R: 8,
-    pageSize: 64,
-    dtype: 'bf16',
-  }),
 ]

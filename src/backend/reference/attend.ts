@@ -1,10 +1,10 @@
 // Absorbed multi-head latent attention over the paged cache: one latent and one rope key a token serve every head.
-// A cache row is [latent C | key R], at data[layer][slot].
-import { byteLength, formats } from '../../tensor/dtype.ts'
+// A cache row is one of latents.ts, at data[layer][slot].
 import { ShapeError } from '../../tensor/error.ts'
 import { dims, floats, fromFloats, host, type Tensor } from '../../tensor/tensor.ts'
 import type { Pages, UpProjections } from '../backend.ts'
 import type { Batch } from '../batch.ts'
+import { decodeLatents, encodeLatent, latentBytes } from '../latents.ts'
 import { dot } from './dot.ts'
 import { headLinear } from './linear.ts'
 
@@ -14,12 +14,11 @@ export function store(pages: Pages, layer: number, slots: Int32Array, latent: Te
   if (T !== slots.length || C !== pages.latent || R !== pages.key) {
     throw new ShapeError(`a cache of ${pages.latent} + ${pages.key} was given [${T} ${C}] and [${T} ${R}]`)
   }
-  const { encode } = formats[pages.dtype]
-  if (!encode) throw new ShapeError(`latents cannot be kept as ${pages.dtype}`)
+  const odd = slots.find((slot) => slot < 0 || slot >= pages.pages * pages.pageSize)
+  if (odd !== undefined) throw new ShapeError(`slot ${odd} is outside the cache`)
   for (let t = 0; t < T; t++) {
-    const at = rowStart(pages, layer, slots[t])
-    encode(floats(latent).subarray(t * C, (t + 1) * C), host(pages.data), at)
-    encode(floats(key).subarray(t * R, (t + 1) * R), host(pages.data), at + C)
+    const [c, k] = [floats(latent).subarray(t * C, (t + 1) * C), floats(key).subarray(t * R, (t + 1) * R)]
+    encodeLatent(pages.dtype, c, k, host(pages.data), rowStart(pages, layer, slots[t]))
   }
 }
 
@@ -79,15 +78,15 @@ function overLatents(
 
 /** The cache rows of a run from position 0 to its last row [n, C + R], in order, as floats. */
 function gather(pages: Pages, layer: number, batch: Batch, run: number): Float32Array {
-  const width = pages.latent + pages.key
+  const { dtype, latent, key, pageSize } = pages
+  const width = latent + key
   const length = batch.positions[batch.starts[run + 1] - 1] + 1
   const past = new Float32Array(length * width)
-  const { decode } = formats[pages.dtype]
-  for (let first = 0; first < length; first += pages.pageSize) {
-    const page = batch.tables[run * batch.tableWidth + first / pages.pageSize]
-    const count = Math.min(pages.pageSize, length - first)
-    const at = rowStart(pages, layer, page * pages.pageSize)
-    decode(host(pages.data), at, past.subarray(first * width, (first + count) * width), count * width)
+  for (let first = 0; first < length; first += pageSize) {
+    const page = batch.tables[run * batch.tableWidth + first / pageSize]
+    const at = rowStart(pages, layer, page * pageSize)
+    const out = past.subarray(first * width, Math.min(first + pageSize, length) * width)
+    decodeLatents(dtype, host(pages.data), at, latent, key, out)
   }
   return past
 }
@@ -126,13 +125,13 @@ function weightedSum(weights: Float64Array, past: Float32Array, width: number, o
   out.set(sum)
 }
 
-/** First element of a slot's row. */
+/** First byte of a slot's row. */
 function rowStart(pages: Pages, layer: number, slot: number): number {
-  return (layer * pages.pages * pages.pageSize + slot) * (pages.latent + pages.key)
+  return (layer * pages.pages * pages.pageSize + slot) * latentBytes(pages.dtype, pages.latent, pages.key)
 }
 
 /** Bytes of a whole latent cache. */
 export function pagesByteLength(shape: Omit<Pages, 'data'>): number {
   const { layers, pages, pageSize, latent, key, dtype } = shape
-  return byteLength(dtype, layers * pages * pageSize * (latent + key))
+  return layers * pages * pageSize * latentBytes(dtype, latent, key)
 }
