@@ -151,7 +151,10 @@ void pack_halves(const float *const *x, int64_t D, int rows, int n, uint8_t *str
     for (int t = 0; t < rows; t++) {
       f32x16 low, high;
       if (d + step <= D) low = load<f32x16>(x[t] + d), high = load<f32x16>(x[t] + d + 16);
-      else low = partial(x[t] + d, std::min<int64_t>(16, D - d)), high = partial(x[t] + d + 16, std::max<int64_t>(0, D - d - 16));
+      else {
+        low = partial(x[t] + d, std::min<int64_t>(16, D - d));
+        high = D - d > 16 ? partial(x[t] + d + 16, D - d - 16) : f32x16{};
+      }
       const __m512bh pair = _mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
       memcpy(strip + t * 64, &pair, 64);
     }

@@ -100,11 +100,12 @@ inline void half_tile(const uint8_t *panel, const uint8_t *x, int64_t D, f32x16 
 
 void pack_halves(const float *const *x, int64_t D, int rows, int n, uint8_t *strip) {
   auto *pairs = (uint32_t *)strip;
-  for (int t = 0; t < n; t++) {
+  if (rows < n) memset(strip, 0, (size_t)(D + 1) / 2 * n * 4);
+  for (int t = 0; t < rows; t++) {
     for (int64_t d = 0; d < D; d += 32) {
-      const int64_t left = t < rows ? D - d : 0;
+      const int64_t left = D - d;
       const f32x16 low = left >= 16 ? load<f32x16>(x[t] + d) : partial(x[t] + d, left);
-      const f32x16 high = left >= 32 ? load<f32x16>(x[t] + d + 16) : partial(x[t] + d + 16, left > 16 ? left - 16 : 0);
+      const f32x16 high = left >= 32 ? load<f32x16>(x[t] + d + 16) : left > 16 ? partial(x[t] + d + 16, left - 16) : f32x16{};
       const u32x16 both = (u32x16)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
       for (int i = 0; i < 16 && d + 2 * i < D; i++) pairs[(d / 2 + i) * n + t] = both[i];
     }
