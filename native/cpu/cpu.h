@@ -221,6 +221,14 @@ void each_or_here(Library &on, int64_t count, int64_t rows, const Body &body) {
 bool alike(const Library &on, Layout a, Layout b);  // whether they read the same strips
 Strips room_for_strips(Library &on, Layout layout, int T, int64_t D);
 void pack_strip(const Library &on, Layout layout, const Strips &strips, int s, const float *const *x, int64_t D);
+// Packs strip s; `row(t)` is where row t of all strips' rows begins.
+template <class Row>
+void pack_rows(const Library &on, Layout layout, const Strips &strips, int s, int64_t D, const Row &row) {
+  const float *rows[strip_most];
+  const Strip strip = strips.at(s);
+  for (int t = 0; t < strip.rows; t++) rows[t] = row(strip.first + t);
+  pack_strip(on, layout, strips, s, rows, D);
+}
 Strips pack_strips(Library &on, Layout layout, const float *x, int T, int64_t D);
 // Panels [from, to) of one matrix against all strips: y[t][n]
 void multiply(const Library &on, const Weight &w, int64_t matrix, const Strips &x, int64_t from, int64_t to, float *y,

@@ -33,10 +33,10 @@ std::vector<Group> group(const int32_t *experts, int visits, int64_t E, int32_t 
   return groups;
 }
 
-// The rows of every group as strips of their own; `ready` is called with the visits of a strip before it is packed.
-template <class Ready>
+// The rows of every group as strips of their own; `prepare` is called with each visit before its row is packed.
+template <class Prepare>
 std::vector<Strips> pack_groups(Library &on, Layout layout, const std::vector<Group> &groups, const float *x,
-                                const int32_t *token, int64_t D, const Ready &ready) {
+                                const int32_t *token, int64_t D, const Prepare &prepare) {
   std::vector<Strips> packed;
   std::vector<std::pair<int, int>> tasks;  // group, strip
   for (const Group &g : groups) {
@@ -45,14 +45,11 @@ std::vector<Strips> pack_groups(Library &on, Layout layout, const std::vector<Gr
   }
   on.pool.run((int64_t)tasks.size(), [&](int64_t task) {
     const auto [which, s] = tasks[task];
-    const Strip strip = packed[which].at(s);
-    const float *rows[strip_most];
-    for (int t = 0; t < strip.rows; t++) {
-      const int visit = groups[which].first + strip.first + t;
-      ready(visit);
-      rows[t] = x + (int64_t)(token ? token[visit] : visit) * D;
-    }
-    pack_strip(on, layout, packed[which], s, rows, D);
+    pack_rows(on, layout, packed[which], s, D, [&, first = groups[which].first](int t) {
+      const int visit = first + t;
+      prepare(visit);
+      return x + (int64_t)(token ? token[visit] : visit) * D;
+    });
   });
   return packed;
 }

@@ -9,7 +9,7 @@
 namespace cpu {
 namespace {
 
-constexpr int ahead = 1 << 12;  // bytes: about the next panel, asked for while this one is computed
+constexpr int ahead = 1 << 12;  // bytes of weights asked for before they are needed; more would leave a short task
 
 constexpr int log2(int n) { return n <= 1 ? 0 : 1 + log2(n / 2); }
 

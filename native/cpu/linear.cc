@@ -22,7 +22,7 @@ int64_t panels_together(const Weight &w) {
 
 // Few panels a task where few rows make it short, so that no thread waits long for the last; more where they share strips.
 int64_t panels_a_task(const Weight &w, int T, int threads) {
-  const int64_t fair = w.panels() / (1 * threads) + 1;
+  const int64_t fair = w.panels() / threads + 1;
   return std::min<int64_t>(fair, T <= 4 ? 16 : 8);
 }
 
@@ -74,10 +74,7 @@ void pack_strip(const Library &on, Layout layout, const Strips &strips, int s, c
 Strips pack_strips(Library &on, Layout layout, const float *x, int T, int64_t D) {
   const Strips strips = room_for_strips(on, layout, T, D);
   each_or_here(on, strips.count(), T, [&](int64_t s) {
-    const float *rows[strip_most];
-    const Strip strip = strips.at((int)s);
-    for (int t = 0; t < strip.rows; t++) rows[t] = x + (int64_t)(strip.first + t) * D;
-    pack_strip(on, layout, strips, (int)s, rows, D);
+    pack_rows(on, layout, strips, (int)s, D, [&](int t) { return x + (int64_t)t * D; });
   });
   return strips;
 }
@@ -133,10 +130,7 @@ void head_linear(Library &on, const float *x, int T, const Weight &w, float *y) 
   for (int64_t h = 0; h < H; h++) heads.push_back(room_for_strips(on, w.layout, T, w.D));
   each_or_here(on, H, T * H, [&](int64_t h) {
     for (int s = 0; s < heads[h].count(); s++) {
-      const float *rows[strip_most];
-      const Strip strip = heads[h].at(s);
-      for (int t = 0; t < strip.rows; t++) rows[t] = x + ((int64_t)(strip.first + t) * H + h) * w.D;
-      pack_strip(on, w.layout, heads[h], s, rows, w.D);
+      pack_rows(on, w.layout, heads[h], s, w.D, [&](int t) { return x + ((int64_t)t * H + h) * w.D; });
     }
   });
   const int64_t each = 8, parts = (w.panels() + each - 1) / each;
