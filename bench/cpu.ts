@@ -185,11 +185,24 @@ function warm(file: string): void {
   closeSync(handle)
 }
 
-/** From the start of a fresh process until the file is open, and until the first token of an answer is there. */
+/**
+ * Memory as a process finds it where another has just ended: virtual machines give memory nobody uses back to their
+ * host, and getting it again can take longer than all that is to be measured.
+ */
+async function warmMemory(file: string, threads: number): Promise<void> {
+  const filler = await start('filler', file, threads)
+  filler.stop()
+}
+
+/**
+ * From the start of a fresh process until the file is open, and until the first token of an answer is there; the file is
+ * in memory, and the memory the weights are copied to has been used before.
+ */
 async function openings(file: string, { threads, peer, rounds }: CpuOptions): Promise<Line[]> {
   const taken = { latent: [] as number[][], llama: [] as number[][] }
   for (let round = 0; round < rounds; round++) {
     for (const name of peer ? (['latent', 'llama'] as const) : (['latent'] as const)) {
+      await warmMemory(file, threads)
       const engine: Started = await start(name, file, threads)
       const first = await engine.run({ test: 'first' })
       engine.stop()

@@ -23,7 +23,7 @@ export interface Started extends Engine {
 }
 
 export async function start(
-  engine: 'latent' | 'llama' | 'ceilings',
+  engine: 'latent' | 'llama' | 'ceilings' | 'filler',
   file: string,
   threads: number,
 ): Promise<Started> {

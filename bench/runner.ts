@@ -1,6 +1,6 @@
 // One engine in a process of its own, told what to run by lines on standard input: engines.ts starts one for latent, one
-// for a peer, one for the machine's limits, and lets them take turns. Arguments: latent|llama|ceilings FILE THREADS.
-import { readFileSync } from 'node:fs'
+// for a peer, one for the machine's limits, and lets them take turns. Arguments: latent|llama|ceilings|filler FILE THREADS.
+import { readFileSync, statSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { buildCpu } from '../src/backend/build.ts'
 import { type Ceilings, openCeilings } from '../src/backend/native.ts'
@@ -139,6 +139,13 @@ async function startCeilings(_: string, threads: number): Promise<Run> {
   return async (order) => (order.test === 'ceiling' ? ceilings.measure(order.what) : 0)
 }
 
+/** Touches as much memory as the file has bytes and leaves it to the next process. */
+async function startFiller(file: string): Promise<Run> {
+  const piece = 2 ** 28
+  const touched = Array.from({ length: Math.ceil(statSync(file).size / piece) }, () => Buffer.alloc(piece, 1))
+  return async () => touched.length
+}
+
 /** The most that was resident, mapped files with it; where the system does not say, what the process itself counts. */
 function peakMemory(): number {
   try {
@@ -152,6 +159,7 @@ const engines: Readonly<Record<string, (file: string, threads: number) => Promis
   latent: startLatent,
   llama: startLlama,
   ceilings: startCeilings,
+  filler: startFiller,
 }
 const [engine, file, threads] = process.argv.slice(2)
 const run = await engines[engine](file, Number(threads))

@@ -43,7 +43,7 @@ struct Weight {
 
 // Panels of f32 are [D][16], of bf16 [D/2][16][2]; the integer formats are in formats.h.
 
-// Rows of activations as the kernels read them, in strips of a few (12 where there are 32 registers, else 4; 16 where
+// Rows of activations as the kernels read them, in strips of a few (6 where there are 32 registers, else 4; 16 where
 // there are tiles) whose numbers stand side by side: one address serves all of them. A last strip of odd length is padded
 // with zeros. What is in a strip of n depends on the layout of the weights and on what the kernels have:
 //   integers  blocks of values i8 [n][32], scales f32 [n], scale * total f32 [n], -total i32 [n], -total of each half
@@ -76,8 +76,9 @@ struct Kernels {
   const char *name;
   int strip;  // rows of a full strip
   bool tiles;  // strips of integers and halves are of 16 rows
-  // y[t * stride + lane] for the rows of a strip and the first `width` lanes of a panel
-  void (*multiply)(Layout layout, const uint8_t *panel, const Strip &strip, int64_t D, float *y, int64_t stride, int width);
+  // y[t * stride + lane] for the rows of a strip and the first `width` lanes of panels that lie `apart` bytes from each other
+  void (*multiply)(Layout layout, const uint8_t *panel, size_t apart, int panels, const Strip &strip, int64_t D, float *y,
+                   int64_t stride, int width);
   // rows x[0] .. x[rows - 1] as a strip of n
   void (*pack_integers)(const float *const *x, int64_t D, int rows, int n, uint8_t *strip);
   void (*pack_floats)(const float *const *x, int64_t D, int rows, int n, uint8_t *strip);

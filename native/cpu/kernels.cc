@@ -1,5 +1,6 @@
 // The inner loops, compiled once for each instruction set (LATENT_ISA, with its compiler flags), over the vectors
 // of simd.h.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -13,89 +14,140 @@ constexpr int ahead = 1 << 12;  // bytes of weights asked for before they are ne
 
 constexpr int log2(int n) { return n <= 1 ? 0 : 1 + log2(n / 2); }
 
-// 16 rows of weights against NT rows of x. Codes are unsigned, the value is scale * (code - zero) + min, so the true sum
-// is the unsigned one less zero * (sum of x), which is where the accumulators start, plus min * (sum of x).
-template <Layout layout, int NT>
-inline void quantized_tile(const uint8_t *panel, const uint8_t *strip, int64_t D, f32x16 *sums) {
+// P panels of weights, `apart` bytes from each other, against rows [row, row + NT) of a strip of n. Two panels share
+// every number of x that is fetched: with one, this processor would wait for its two loads a cycle, not for arithmetic.
+//
+// Codes are unsigned, the value is scale * (code - zero) + min, so the true sum is the unsigned one less
+// zero * (sum of x), which is where the accumulators start, plus min * (sum of x).
+template <Layout layout, int NT, int P>
+inline void quantized_tile(const uint8_t *panel, size_t apart, const uint8_t *strip, int n, int row, int64_t D, f32x16 (*sums)[NT]) {
   constexpr Form f = form(layout);
   constexpr int subs = block / f.sub;
   constexpr Codes codes = f.bytes || f.levels ? Codes::wide : Codes::small;
   constexpr int zero = codes == Codes::wide && !unsigned_only ? f.zero - 128 : f.zero;
-  f32x16 out[NT] = {}, d = {}, least = {};
-  for (int64_t b = 0; b < D / block; b++, strip += NT * strip_block) {
+  f32x16 out[P][NT] = {}, d[P] = {}, least[P] = {};
+  for (int64_t b = 0; b < D / block; b++, strip += n * strip_block) {
     if (f.super && b % 8 == 0) {
-      d = halves(panel);
-      if (f.min) least = halves(panel + 32);
+#pragma GCC unroll 2
+      for (int p = 0; p < P; p++) {
+        d[p] = halves(panel + p * apart);
+        if (f.min) least[p] = halves(panel + p * apart + 32);
+      }
       panel += head_bytes(f);
     }
-    for (int line = 0; line < block_bytes(f); line += 64) __builtin_prefetch(panel + ahead + line, 0, 2);
-    const auto *x = (const int8_t *)strip;
-    const auto *xs = (const float *)(strip + NT * block), *weighted = xs + NT;
-    const auto *less = (const int32_t *)(weighted + NT), *half = less + NT;
+#pragma GCC unroll 2
+    for (int p = 0; p < P; p++) {
+      for (int line = 0; line < block_bytes(f); line += 64) __builtin_prefetch(panel + p * apart + ahead + line, 0, 2);
+    }
+    const auto *x = (const int8_t *)strip + row * block;
+    const auto *xs = (const float *)(strip + n * block) + row, *weighted = xs + n;
+    const auto *less = (const int32_t *)(weighted + n), *half = less + n;
     const uint8_t *scales = panel + code_bytes(f) + top_bytes(f);
     for (int s = 0; s < subs; s++) {
-      const f32x16 scale = f.super ? d * signed_bytes(scales + s * lanes) : halves(scales);
-      i32x16 acc[NT];
+      i32x16 acc[P][NT];
 #pragma GCC unroll 12
       for (int t = 0; t < NT; t++) {
-        acc[t] = zero ? splat_shifted<log2(zero)>(subs == 2 ? half + s * NT + t : less + t) : i32x16{};
+        const i32x16 first = zero ? splat_shifted<log2(zero)>(subs == 2 ? half + s * n + t : less + t) : i32x16{};
+#pragma GCC unroll 2
+        for (int p = 0; p < P; p++) acc[p][t] = first;
       }
 #pragma GCC unroll 8
       for (int g = s * 8 / subs; g < (s + 1) * 8 / subs; g++) {
-        u8x64 w = group_of<layout>(panel, g);
-        if (codes == Codes::wide && !unsigned_only) w ^= 128;
+        u8x64 w[P];
+#pragma GCC unroll 2
+        for (int p = 0; p < P; p++) {
+          w[p] = group_of<layout>(panel + p * apart, g);
+          if (codes == Codes::wide && !unsigned_only) w[p] ^= 128;
+        }
 #pragma GCC unroll 12
-        for (int t = 0; t < NT; t++) acc[t] = dot4<codes>(acc[t], w, x + t * block + g * 4);
+        for (int t = 0; t < NT; t++) {
+          const int8_t *four = x + t * block + g * 4;
+#if defined(__AVX512VNNI__)
+          if (P > 1) {
+            const i32x16 all = load<int32_t>(four) - i32x16{};
+#pragma GCC unroll 2
+            for (int p = 0; p < P; p++) acc[p][t] = dot4(acc[p][t], w[p], all);
+            continue;
+          }
+#endif
+          acc[0][t] = dot4<codes>(acc[0][t], w[0], four);
+        }
       }
+#pragma GCC unroll 2
+      for (int p = 0; p < P; p++) {
+        const uint8_t *own = scales + p * apart;
+        const f32x16 scale = f.super ? d[p] * signed_bytes(own + s * lanes) : halves(own);
 #pragma GCC unroll 12
-      for (int t = 0; t < NT; t++) out[t] += to_float(acc[t]) * (scale * xs[t]);
-      if (f.min) {
-        const f32x16 min = f.super ? -least * plain_bytes(scales + (subs + s) * lanes) : halves(scales + lanes * 2);
+        for (int t = 0; t < NT; t++) out[p][t] += to_float(acc[p][t]) * (scale * xs[t]);
+        if (f.min) {
+          const f32x16 min = f.super ? -least[p] * plain_bytes(own + (subs + s) * lanes) : halves(own + lanes * 2);
 #pragma GCC unroll 12
-        for (int t = 0; t < NT; t++) out[t] += min * (subs == 2 ? xs[t] * (float)-half[s * NT + t] : weighted[t]);
+          for (int t = 0; t < NT; t++) out[p][t] += min * (subs == 2 ? xs[t] * (float)-half[s * n + t] : weighted[t]);
+        }
       }
     }
     panel += block_bytes(f);
   }
+#pragma GCC unroll 2
+  for (int p = 0; p < P; p++) {
 #pragma GCC unroll 12
-  for (int t = 0; t < NT; t++) sums[t] = out[t];
+    for (int t = 0; t < NT; t++) sums[p][t] = out[p][t];
+  }
 }
 
 // One pair (bf16) or one element (f32) of 16 rows at a time; products and sums in f32.
-template <int NT, bool half>
-inline void float_tile(const uint8_t *panel, const float *x, int64_t D, f32x16 *sums) {
-  f32x16 out[NT] = {};
-  for (int64_t d = 0; d + 1 < D; d += 2, x += 2 * NT, panel += half ? 64 : 128) {
-    const u32x16 pair = load<u32x16>(panel);
-    const f32x16 even = half ? as_float(pair << 16) : load<f32x16>(panel);
-    const f32x16 odd = half ? as_float(pair & 0xffff0000u) : load<f32x16>(panel + 64);
+template <int NT, int P, bool half>
+inline void float_tile(const uint8_t *panel, size_t apart, const float *x, int n, int64_t D, f32x16 (*sums)[NT]) {
+  f32x16 out[P][NT] = {}, even[P], odd[P];
+  const auto fetch = [&] {
+#pragma GCC unroll 2
+    for (int p = 0; p < P; p++) {
+      const uint8_t *own = panel + p * apart;
+      const u32x16 pair = load<u32x16>(own);
+      even[p] = half ? as_float(pair << 16) : load<f32x16>(own);
+      odd[p] = half ? as_float(pair & 0xffff0000u) : f32x16{};
+    }
+  };
+  const auto add = [&](const f32x16 *w) {
 #pragma GCC unroll 12
-    for (int t = 0; t < NT; t++) out[t] += even * x[t];
-#pragma GCC unroll 12
-    for (int t = 0; t < NT; t++) out[t] += odd * x[NT + t];
+    for (int t = 0; t < NT; t++) {
+#pragma GCC unroll 2
+      for (int p = 0; p < P; p++) out[p][t] += w[p] * x[t];
+    }
+    x += n;
+  };
+  for (int64_t d = 0; d < D; d += half ? 2 : 1, panel += 64) {
+    fetch();
+    add(even);
+    if (half && d + 1 < D) add(odd);
   }
-  if (D % 2) {
-    const f32x16 even = half ? as_float(load<u32x16>(panel) << 16) : load<f32x16>(panel);
-    for (int t = 0; t < NT; t++) out[t] += even * x[t];
-  }
+#pragma GCC unroll 2
+  for (int p = 0; p < P; p++) {
 #pragma GCC unroll 12
-  for (int t = 0; t < NT; t++) sums[t] = out[t];
+    for (int t = 0; t < NT; t++) sums[p][t] = out[p][t];
+  }
 }
 
 #if defined(__AVX512BF16__)
-// Pairs of bf16 on both sides; x is [D / 2][NT][2].
-template <int NT>
-inline void half_tile(const uint8_t *panel, const uint8_t *x, int64_t D, f32x16 *sums) {
-  f32x16 out[NT] = {};
-  for (int64_t d = 0; d < D; d += 2, x += 4 * NT, panel += 64) {
-    const u32x16 w = load<u32x16>(panel);
+// Pairs of bf16 on both sides; x is [D / 2][n][2].
+template <int NT, int P>
+inline void half_tile(const uint8_t *panel, size_t apart, const uint8_t *x, int n, int64_t D, f32x16 (*sums)[NT]) {
+  f32x16 out[P][NT] = {};
+  for (int64_t d = 0; d < D; d += 2, x += 4 * n, panel += 64) {
+#pragma GCC unroll 2
+    for (int p = 0; p < P; p++) {
+      const u32x16 w = load<u32x16>(panel + p * apart);
 #pragma GCC unroll 12
-    for (int t = 0; t < NT; t++) {
-      asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(out[t]) : "v"(w), "m"(*(const uint16_t(*)[2])(x + 4 * t)));
+      for (int t = 0; t < NT; t++) {
+        asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(out[p][t]) : "v"(w), "m"(*(const uint16_t(*)[2])(x + 4 * t)));
+      }
     }
   }
+#pragma GCC unroll 2
+  for (int p = 0; p < P; p++) {
 #pragma GCC unroll 12
-  for (int t = 0; t < NT; t++) sums[t] = out[t];
+    for (int t = 0; t < NT; t++) sums[p][t] = out[p][t];
+  }
 }
 
 void pack_halves(const float *const *x, int64_t D, int rows, int n, uint8_t *strip) {
@@ -116,42 +168,62 @@ constexpr auto pack_halves = nullptr;
 #endif
 
 // A row's sum is formed in the same order whatever the strip it lies in, so results do not depend on T.
-template <int NT>
-void tile(Layout layout, const uint8_t *panel, const uint8_t *strip, int64_t D, int rows, float *y, int64_t stride, int width) {
-  f32x16 out[NT];
+template <int NT, int P>
+void tile(Layout layout, const uint8_t *panel, size_t apart, const Strip &s, int row, int64_t D, float *y, int64_t stride, int width) {
+  f32x16 out[P][NT];
+  const auto *floats = (const float *)s.data + row;
   switch (layout) {
 #define LATENT_CASE(name) \
-  case Layout::name: quantized_tile<Layout::name, NT>(panel, strip, D, out); break;
+  case Layout::name: quantized_tile<Layout::name, NT, P>(panel, apart, s.data, s.padded, row, D, out); break;
     LATENT_CASE(q8_0) LATENT_CASE(q4_0) LATENT_CASE(q4_1) LATENT_CASE(q5_0) LATENT_CASE(q5_1) LATENT_CASE(iq4_nl)
     LATENT_CASE(q2_k) LATENT_CASE(q3_k) LATENT_CASE(q4_k) LATENT_CASE(q5_k) LATENT_CASE(q6_k) LATENT_CASE(iq4_xs)
 #undef LATENT_CASE
 #if defined(__AVX512BF16__)
-    case Layout::bf16: half_tile<NT>(panel, strip, D, out); break;
+    case Layout::bf16: half_tile<NT, P>(panel, apart, s.data + 4 * row, s.padded, D, out); break;
 #else
-    case Layout::bf16: float_tile<NT, true>(panel, (const float *)strip, D, out); break;
+    case Layout::bf16: float_tile<NT, P, true>(panel, apart, floats, s.padded, D, out); break;
 #endif
-    case Layout::f32: float_tile<NT, false>(panel, (const float *)strip, D, out); break;
+    case Layout::f32: float_tile<NT, P, false>(panel, apart, floats, s.padded, D, out); break;
   }
-  if (width == lanes) {
+#pragma GCC unroll 2
+  for (int p = 0; p < P; p++) {
 #pragma GCC unroll 12
     for (int t = 0; t < NT; t++) {
-      if (t < rows) store(y + t * stride, out[t]);
+      if (row + t >= s.rows) break;
+      float *to = y + (row + t) * stride + p * lanes;
+      if (width >= (p + 1) * lanes) store(to, out[p][t]);
+      else memcpy(to, &out[p][t], (width - p * lanes) * 4);
     }
-    return;
   }
-  for (int t = 0; t < rows; t++) memcpy(y + t * stride, &out[t], width * 4);
 }
 
-void multiply(Layout layout, const uint8_t *panel, const Strip &s, int64_t D, float *y, int64_t stride, int width) {
+template <int NT>
+void rows(Layout layout, const uint8_t *panel, size_t apart, int panels, const Strip &s, int64_t D, float *y, int64_t stride, int width) {
+  int p = 0;
+#if defined(__AVX512F__)  // with 32 registers
+  for (; NT >= 4 && p + 2 <= panels; p += 2) {
+    for (int row = 0; row < s.rows; row += NT) {
+      tile<NT, 2>(layout, panel + p * apart, apart, s, row, D, y + p * lanes, stride, width - p * lanes);
+    }
+  }
+#endif
+  for (; p < panels; p++) {
+    for (int row = 0; row < s.rows; row += NT) {
+      tile<NT, 1>(layout, panel + p * apart, apart, s, row, D, y + p * lanes, stride, width - p * lanes);
+    }
+  }
+}
+
+void multiply(Layout layout, const uint8_t *panel, size_t apart, int panels, const Strip &s, int64_t D, float *y, int64_t stride,
+              int width) {
   switch (s.padded) {
 #if defined(__AVX512F__)
-    case 12: return tile<12>(layout, panel, s.data, D, s.rows, y, stride, width);
-    case 8: return tile<8>(layout, panel, s.data, D, s.rows, y, stride, width);
-    case 6: return tile<6>(layout, panel, s.data, D, s.rows, y, stride, width);
+    case 12: case 6: return rows<6>(layout, panel, apart, panels, s, D, y, stride, width);
+    case 8:
 #endif
-    case 4: return tile<4>(layout, panel, s.data, D, s.rows, y, stride, width);
-    case 2: return tile<2>(layout, panel, s.data, D, s.rows, y, stride, width);
-    default: return tile<1>(layout, panel, s.data, D, s.rows, y, stride, width);
+    case 4: return rows<4>(layout, panel, apart, panels, s, D, y, stride, width);
+    case 2: return rows<2>(layout, panel, apart, panels, s, D, y, stride, width);
+    default: return rows<1>(layout, panel, apart, panels, s, D, y, stride, width);
   }
 }
 
@@ -224,9 +296,9 @@ void add(float *x, const float *y, int64_t count) {
 #define QUOTED(isa) #isa
 #define TEXT(isa) QUOTED(isa)
 #if defined(__AVX512F__)
-constexpr int widest = 12;
+constexpr int widest = 6;  // times two panels, and as many sums: 24 registers of 32
 #else
-constexpr int widest = 4;  // with 16 registers
+constexpr int widest = 4;
 #endif
 static const Kernels table = {TEXT(LATENT_ISA), widest, false, multiply, pack_integers, pack_floats, pack_halves, nullptr, rms_norm,
                               swiglu, add};

@@ -88,10 +88,9 @@ void multiply(const Library &on, const Weight &w, int64_t matrix, const Strips &
     const int64_t last = std::min(to, first + together);
     for (int s = done; s < x.count(); s++) {
       const Strip strip = x.at(s);
-      for (int64_t p = first; p < last; p++) {
-        const int width = (int)std::min<int64_t>(lanes, w.N - p * lanes);
-        on.k->multiply(w.layout, w.panel(matrix, p), strip, w.D, y + strip.first * stride + p * lanes, stride, width);
-      }
+      const int width = (int)(std::min(w.N, last * lanes) - first * lanes);
+      on.k->multiply(w.layout, w.panel(matrix, first), w.panel_bytes, (int)(last - first), strip, w.D,
+                     y + strip.first * stride + first * lanes, stride, width);
     }
   }
 }

@@ -102,6 +102,14 @@ inline i32x16 dot4(i32x16 acc, u8x64 w, const int8_t *x) {
 #endif
 }
 
+#if defined(__AVX512VNNI__)
+// The same with the four numbers of x in every lane of a register, for more than one w.
+inline i32x16 dot4(i32x16 acc, u8x64 w, i32x16 x) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
+  return acc;
+}
+#endif
+
 // value << bits in every lane, shifted there: a scalar shift would cost a way from the integer registers.
 template <int bits>
 inline i32x16 splat_shifted(const int32_t *value) {
