@@ -155,7 +155,8 @@ void attention(latent *on, const Inputs &in, Outputs &out, int dtype) {
       std::vector<float> alone(count * H * B);
       expect(latent_attend(on, in.q.data() + first * H * A, in.rope.data() + first * H * R, up, down, cache, 1, own,
                            positions.data() + first, tables.data() + run * width, 1, width, 0.1f, alone.data()) == 0, "alone");
-      expect(std::equal(alone.begin(), alone.end(), y.begin() + first * H * B), "a run alone has the bits it has in company");
+      expect(std::equal(alone.begin(), alone.end(), y.begin() + first * H * B),
+             out.back().first + ": run " + std::to_string(run) + " alone has not the bits it has in company");
     }
     const int32_t outside = pages * page;
     expect(latent_store(on, cache, 0, &outside, 1, in.x.data(), in.x.data()) != 0, "a slot outside the cache is refused");

@@ -78,11 +78,14 @@ inline void quantized_tile(const uint8_t *panel, size_t apart, const uint8_t *st
         const uint8_t *own = scales + p * apart;
         const f32x16 scale = f.super ? d[p] * signed_bytes(own + s * lanes) : halves(own);
 #pragma GCC unroll 12
-        for (int t = 0; t < NT; t++) out[p][t] += to_float(acc[p][t]) * (scale * xs[t]);
+        for (int t = 0; t < NT; t++) out[p][t] = fused(to_float(acc[p][t]), scale * xs[t], out[p][t]);
         if (f.min) {
           const f32x16 min = f.super ? -least[p] * plain_bytes(own + (subs + s) * lanes) : halves(own + lanes * 2);
 #pragma GCC unroll 12
-          for (int t = 0; t < NT; t++) out[p][t] += min * (subs == 2 ? xs[t] * (float)-half[s * n + t] : weighted[t]);
+          for (int t = 0; t < NT; t++) {
+            const float total = subs == 2 ? xs[t] * (float)-half[s * n + t] : weighted[t];
+            out[p][t] = fused(min, splat(total), out[p][t]);
+          }
         }
       }
     }
@@ -112,7 +115,7 @@ inline void float_tile(const uint8_t *panel, size_t apart, const float *x, int n
 #pragma GCC unroll 12
     for (int t = 0; t < NT; t++) {
 #pragma GCC unroll 2
-      for (int p = 0; p < P; p++) out[p][t] += w[p] * x[t];
+      for (int p = 0; p < P; p++) out[p][t] = fused(w[p], splat(x[t]), out[p][t]);
     }
     x += n;
   };

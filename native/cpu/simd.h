@@ -24,6 +24,25 @@ inline f32x16 splat(float x) { return x - f32x16{}; }
 inline f32x16 to_float(i32x16 v) { return __builtin_convertvector(v, f32x16); }
 inline f32x16 as_float(u32x16 v) { f32x16 f; memcpy(&f, &v, sizeof f); return f; }
 
+// a * b + c, rounded once where the processor can. Written out: left to the compiler, one size of tile may be fused and
+// another not, and a row's bits would depend on its company (g++ 13 does so).
+inline f32x16 fused(f32x16 a, f32x16 b, f32x16 c) {
+#if defined(__AVX512F__)
+  return (f32x16)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  f32x16 out;
+  for (int i = 0; i < 2; i++) {
+    __m256 x, y, z;
+    memcpy(&x, (const char *)&a + 32 * i, 32), memcpy(&y, (const char *)&b + 32 * i, 32), memcpy(&z, (const char *)&c + 32 * i, 32);
+    z = _mm256_fmadd_ps(x, y, z);
+    memcpy((char *)&out + 32 * i, &z, 32);
+  }
+  return out;
+#else
+  return a * b + c;
+#endif
+}
+
 inline float sum(f32x16 v) {
   float s[16];
   store(s, v);
