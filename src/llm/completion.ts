@@ -50,6 +50,8 @@ export interface Result extends Answer {
 }
 
 export interface Completion extends AsyncIterable<Chunk> {
+  /** The prompt's ids, encoded now if they were not yet; throws what is wrong with it. */
+  prompt(): readonly number[]
   /** Runs to the end (or carries on from where iteration is) and gives everything at once. */
   result(): Promise<Result>
 }
@@ -78,13 +80,12 @@ export function createCompletion(parts: CompletionParts): Completion {
   const { engine, options } = parts
   const writers = Array.from({ length: options.n }, (_, index) => createWriter(index, parts))
   const clock = { first: 0, last: 0 }
-  let prompt: readonly number[] = []
+  let prompt: readonly number[] | null = null
   let report: PromptReport | null = null
 
   async function* run(): AsyncGenerator<Chunk, void, undefined> {
-    prompt = parts.prompt()
     const request: EngineRequest = {
-      prompt_token_ids: prompt,
+      prompt_token_ids: encoded(),
       params: options.params,
       n: options.n,
       priority: options.priority,
@@ -99,6 +100,11 @@ export function createCompletion(parts: CompletionParts): Completion {
       yield chunk
       if (chunk.finish_reason !== null && --open === 0) return
     }
+  }
+
+  function encoded(): readonly number[] {
+    prompt ??= parts.prompt()
+    return prompt
   }
 
   function tick(event: TokenEvent): void {
@@ -128,19 +134,19 @@ export function createCompletion(parts: CompletionParts): Completion {
     return {
       ...answers[0],
       answers,
-      prompt_token_ids: prompt,
+      prompt_token_ids: encoded(),
       prompt_logprobs: report?.logprobs ?? null,
       usage: {
-        prompt_tokens: prompt.length,
+        prompt_tokens: encoded().length,
         completion_tokens: completionTokens,
-        total_tokens: prompt.length + completionTokens,
+        total_tokens: encoded().length + completionTokens,
         prompt_tokens_details: { cached_tokens: report?.cachedTokens ?? 0 },
       },
-      timings: timingsOf(report, prompt.length, writers[0].tokens.length, clock.last - clock.first),
+      timings: timingsOf(report, encoded().length, writers[0].tokens.length, clock.last - clock.first),
     }
   }
 
-  return { [Symbol.asyncIterator]: () => chunks, result }
+  return { [Symbol.asyncIterator]: () => chunks, result, prompt: encoded }
 }
 
 function timingsOf(
