@@ -36,10 +36,11 @@ function createValue() {
   let depth = 0
   let inString = false
   let escaped = false
-  let begun = false
   let over = false
+  let begun = false
 
   function take(text: string): number {
+    begun ||= text !== ''
     for (let i = 0; i < text.length; i++) {
       if (over) return i
       const sign = text[i]
@@ -50,14 +51,16 @@ function createValue() {
       } else if (sign === '"') inString = true
       else if (sign === '{' || sign === '[') depth++
       else if (sign === '}' || sign === ']') depth--
-      begun ||= sign.trim() !== ''
-      over = begun && depth <= 0 && !inString
+      over = depth <= 0 && !inString
     }
     return text.length
   }
 
   return {
     take,
+    get begun() {
+      return begun
+    },
     get over() {
       return over
     },
@@ -98,10 +101,10 @@ export function createCallReader(syntax: Syntax, limit: number): Reader {
       if (found.mark === syntax.open) state = { at: 'header' }
       return content(found.mark === syntax.open ? before.trimEnd() : before)
     }
-    const keep = Math.max(pending(held, marks), /\s*$/.exec(held)?.[0].length ?? 0)
-    if (keep === held.length) return null
-    const shown = held.slice(0, held.length - keep)
-    held = held.slice(held.length - keep)
+    // blanks wait too: before a call they are not the answer's
+    const shown = held.slice(0, held.length - pending(held, marks)).trimEnd()
+    if (shown === '') return null
+    held = held.slice(shown.length)
     return content(shown)
   }
 
@@ -110,10 +113,21 @@ export function createCallReader(syntax: Syntax, limit: number): Reader {
     if (found) {
       held = held.slice(found[0].length)
       state = { at: 'arguments', value: createValue() }
-      const name = unescape(found[1])
+      const name = plain(found[1])
       const index = calls++
       if (index >= limit) return []
-      return [{ tool_calls: [{ index, id: `call_${randomUUID().replaceAll('-', '').slice(0, 24)}`, type: 'function', function: { name, arguments: '' } }] }]
+      return [
+        {
+          tool_calls: [
+            {
+              index,
+              id: `call_${randomUUID().replaceAll('-', '').slice(0, 24)}`,
+              type: 'function',
+              function: { name, arguments: '' },
+            },
+          ],
+        },
+      ]
     }
     const end = held.indexOf(syntax.close)
     if (end < 0) return null
@@ -124,6 +138,7 @@ export function createCallReader(syntax: Syntax, limit: number): Reader {
   }
 
   function readArguments(value: ReturnType<typeof createValue>): readonly Delta[] | null {
+    if (!value.begun) held = held.trimStart()
     if (held === '') return null
     const count = value.take(held)
     const piece = held.slice(0, count)
@@ -177,7 +192,7 @@ function pending(text: string, marks: readonly string[]): number {
   return 0
 }
 
-function unescape(name: string): string {
+function plain(name: string): string {
   try {
     return JSON.parse(`"${name}"`) as string
   } catch {

@@ -17,6 +17,8 @@ export interface Tool {
   readonly description?: string | undefined
   /** JSON Schema of the arguments. */
   readonly parameters: Fields
+  /** Arguments that do not fit the schema are worse than no answer. */
+  readonly strict: boolean
 }
 
 /** Which calls an answer may or must hold. */
@@ -37,19 +39,28 @@ const definition = z.looseObject({
     .string({ error: 'must be the name of a function' })
     .regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, underscores, dots or dashes'),
   description: z.string({ error: 'must be text' }).nullish(),
+  strict: z.boolean({ error: 'must be true or false' }).nullish(),
   parameters: z.record(z.string(), z.unknown(), { error: 'must be a JSON schema of an object' }).nullish(),
 })
 const shape = z.looseObject({
   tools: z
-    .array(z.looseObject({ type: z.string({ error: "must be 'function'" }), function: z.unknown().optional() }), {
-      error: 'must be a list of {"type": "function", "function": {...}}',
-    })
+    .array(
+      z.looseObject({ type: z.string({ error: "must be 'function'" }), function: z.unknown().optional() }),
+      {
+        error: 'must be a list of {"type": "function", "function": {...}}',
+      },
+    )
     .nullish(),
   functions: z.array(z.unknown(), { error: 'must be a list of functions' }).nullish(),
   parallel_tool_calls: z.boolean({ error: 'must be true or false' }).nullish(),
 })
 
-export function planTools(site: Site, fields: Fields, messages: readonly Message[], structured: boolean): ToolPlan {
+export function planTools(
+  site: Site,
+  fields: Fields,
+  messages: readonly Message[],
+  structured: boolean,
+): ToolPlan {
   const tools = readTools(fields)
   const choice = readChoice(fields, tools)
   const native = hasNativeCalls(site.llm.tokenizer, site.llm.template)
@@ -65,11 +76,13 @@ export function planTools(site: Site, fields: Fields, messages: readonly Message
   }
   const offered = typeof choice === 'object' ? tools.filter(({ name }) => name === choice.name) : tools
   const parallel = fields.parallel_tool_calls !== false
+  const grammar = callGrammar(offered, choice, parallel, native)
   return {
     messages: announce(written, native ? nativeText(offered) : promptedText(offered, choice, parallel)),
-    options: { ...(native && { skip_special_tokens: false }), ...callGrammar(offered, choice, parallel, native) },
-    reader: () => createCallReader(native ? nativeSyntax : promptedSyntax, parallel ? Number.POSITIVE_INFINITY : 1),
-    warnings: [],
+    options: { ...(native && { skip_special_tokens: false }), ...grammar.options },
+    reader: () =>
+      createCallReader(native ? nativeSyntax : promptedSyntax, parallel ? Number.POSITIVE_INFINITY : 1),
+    warnings: grammar.warnings,
   }
 }
 
@@ -77,7 +90,9 @@ function readTools(fields: Fields): readonly Tool[] {
   const { tools, functions } = parse(shape, fields)
   const listed = (tools ?? []).map((tool, i) => {
     if (tool.type === 'function') return { value: tool.function, where: `tools[${i}].function` }
-    throw new Failure(400, `tools[${i}].type is '${tool.type}'; only 'function' is known here`, { param: 'tools' })
+    throw new Failure(400, `tools[${i}].type is '${tool.type}'; only 'function' is known here`, {
+      param: 'tools',
+    })
   })
   const old = (functions ?? []).map((value, i) => ({ value, where: `functions[${i}]` }))
   const found = [...listed, ...old].map(({ value, where }): Tool => {
@@ -86,8 +101,13 @@ function readTools(fields: Fields): readonly Tool[] {
       const { path, message } = read.error.issues[0]
       throw new Failure(400, `${[where, ...path].join('.')}: ${message}`, { param: where.split('[')[0] })
     }
-    const { name, description, parameters } = read.data
-    return { name, description: description ?? undefined, parameters: parameters ?? { type: 'object', properties: {} } }
+    const { name, description, parameters, strict } = read.data
+    return {
+      name,
+      description: description ?? undefined,
+      parameters: parameters ?? { type: 'object', properties: {} },
+      strict: strict === true,
+    }
   })
   const twice = found.find(({ name }, i) => found.findIndex((tool) => tool.name === name) !== i)
   if (twice) throw new Failure(400, `two tools are named '${twice.name}'`, { param: 'tools' })
@@ -129,14 +149,18 @@ function announce(messages: readonly Message[], text: string): readonly Message[
   return messages.with(at, { ...own, content: `${textOf(own)}\n\n${text}` })
 }
 
+const described = ({ name, description, parameters }: Tool) => ({ name, description, parameters })
+
 /** As V2.5's card writes them. */
 function nativeText(tools: readonly Tool[]): string {
-  const list = tools.map((tool) => `- \`${tool.name}\`:\n\`\`\`json\n${JSON.stringify(tool, null, 4)}\n\`\`\``)
+  const list = tools.map(
+    (tool) => `- \`${tool.name}\`:\n\`\`\`json\n${JSON.stringify(described(tool), null, 4)}\n\`\`\``,
+  )
   return `## Tools\n\n### Function\n\nYou have the following functions available:\n\n${list.join('\n\n')}`
 }
 
 function promptedText(tools: readonly Tool[], choice: ToolChoice, parallel: boolean): string {
-  const list = tools.map((tool) => JSON.stringify(tool))
+  const list = tools.map((tool) => JSON.stringify(described(tool)))
   const must = choice === 'auto' ? 'If a function helps to answer, call it' : 'Call a function'
   const more = parallel ? ' Write one block for each call.' : ' Call one function only.'
   return [
@@ -153,7 +177,10 @@ function spellCalls(done: readonly Message[], message: Message): readonly Messag
   const { role, tool_calls, tool_call_id, ...rest } = message
   if (role === 'assistant' && Array.isArray(tool_calls) && tool_calls.length > 0) {
     const blocks = tool_calls.map((call, i) => spellCall(call as Fields, i))
-    return [...done, { ...rest, role, content: [textOf(message), ...blocks].filter((text) => text !== '').join('\n') }]
+    return [
+      ...done,
+      { ...rest, role, content: [textOf(message), ...blocks].filter((text) => text !== '').join('\n') },
+    ]
   }
   if (role !== 'tool' && role !== 'function') return [...done, message]
   const id = tool_call_id === undefined || tool_call_id === null ? '' : ` id=${JSON.stringify(tool_call_id)}`
