@@ -150,6 +150,9 @@ export function usageIn(text: string): { readonly prompt: number; readonly gener
   if (!text.includes('"usage"')) return null
   const count = (names: string): number =>
     Number(new RegExp(`"(?:${names})":\\s*(\\d+)`).exec(text)?.[1] ?? 0)
-  const used = { prompt: count('prompt_tokens|input_tokens'), generation: count('completion_tokens|output_tokens') }
+  const used = {
+    prompt: count('prompt_tokens|input_tokens'),
+    generation: count('completion_tokens|output_tokens'),
+  }
   return used.prompt + used.generation > 0 ? used : null
 }

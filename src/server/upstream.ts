@@ -7,7 +7,7 @@ import { RequestError } from '../tensor/error.ts'
 import { type Circuit, type CircuitRules, createCircuit } from './circuit.ts'
 import { type Answer, codes, dial, type Timeouts } from './dial.ts'
 import { Failure } from './failure.ts'
-import { createHistogram, type Histogram, secondsOf } from './tally.ts'
+import { createHistogram, type Histogram, secondsOf } from './histogram.ts'
 
 export interface UpstreamOptions {
   readonly url: string
@@ -40,8 +40,10 @@ export interface Lease {
   readonly signal: AbortSignal
   /** The first token: from here on the request stays here, whatever comes. */
   first(): void
-  /** Once, however it went; `null` where that says nothing about the upstream. Closes the connection if it is in use. */
+  /** Once, however it went; `null` where that says nothing about the upstream. Unless it went well the connection goes too. */
   end(good: boolean | null, error?: unknown): void
+  /** Closes the connection. */
+  cut(): void
 }
 
 export interface Sending {
@@ -157,21 +159,24 @@ export function createUpstream(options: UpstreamOptions, rules: UpstreamRules, d
 
   function lease(signal: AbortSignal, cost: number): Lease {
     const control = new AbortController()
-    const leave = (): void => control.abort(signal.reason)
+    const leave = (): void => held.end(null, signal.reason)
     const start = performance.now()
     const seconds = (): number => (performance.now() - start) / 1000
     let ended = false
-    if (signal.aborted) leave()
+    const cut = (error?: unknown): void =>
+      control.abort(error ?? new DOMException('the request has ended', 'AbortError'))
     signal.addEventListener('abort', leave, { once: true })
     waiting.add(control)
     circuit.begin()
     counts.requests++
     running++
     tokens += cost
-    return {
+    const held: Lease = {
       signal: control.signal,
       first() {
-        if (waiting.delete(control)) firstToken.add(seconds())
+        if (!waiting.delete(control)) return
+        firstToken.add(seconds())
+        circuit.end(true) // a long answer must not keep others waiting for its end
       },
       end(good, error) {
         if (ended) return
@@ -183,9 +188,12 @@ export function createUpstream(options: UpstreamOptions, rules: UpstreamRules, d
         circuit.end(good)
         if (good) whole.add(seconds())
         else if (good === false) failed(error)
-        control.abort(error ?? new DOMException('the request has ended', 'AbortError'))
+        if (!good) cut(error)
       },
+      cut,
     }
+    if (signal.aborted) leave()
+    return held
   }
 
   function failed(error: unknown): void {
