@@ -49,15 +49,18 @@ const remembered = 100_000
 
 export function createFleet(options: readonly UpstreamOptions[], rules: FleetRules): Fleet {
   const { health, balance } = rules
-  const timers = new Map<Upstream, ReturnType<typeof setTimeout>>()
+  const timers = new Map<
+    Upstream,
+    { readonly timer: ReturnType<typeof setTimeout>; readonly soon: boolean }
+  >()
   const owners = new Map<string, Upstream>()
   let closed = false
 
   const probe = (upstream: Upstream): Promise<void> => upstream.probe(health.timeoutMs)
 
   /** One chain of timers an upstream, so that probes never overlap; jittered, so that gateways do not probe in step. */
-  function plan(upstream: Upstream, ms: number): void {
-    clearTimeout(timers.get(upstream))
+  function plan(upstream: Upstream, ms: number, soon = false): void {
+    clearTimeout(timers.get(upstream)?.timer)
     if (closed) return
     const timer = setTimeout(
       () => {
@@ -67,7 +70,7 @@ export function createFleet(options: readonly UpstreamOptions[], rules: FleetRul
       ms * (0.8 + 0.4 * Math.random()),
     )
     timer.unref()
-    timers.set(upstream, timer)
+    timers.set(upstream, { timer, soon })
   }
 
   // one that is down costs nothing to look at, and should be back soon
@@ -75,7 +78,7 @@ export function createFleet(options: readonly UpstreamOptions[], rules: FleetRul
     plan(upstream, upstream.mark === 'up' ? health.everyMs : Math.min(health.everyMs, 1000))
 
   const doubt = (upstream: Upstream): void => {
-    if (timers.has(upstream)) plan(upstream, Math.min(health.everyMs, 100))
+    if (timers.get(upstream)?.soon === false) plan(upstream, Math.min(health.everyMs, 100), true)
   }
 
   const rule = { timeouts: rules.timeouts, circuit: rules.circuit, probes: health.probes }
@@ -132,7 +135,7 @@ export function createFleet(options: readonly UpstreamOptions[], rules: FleetRul
     },
     close() {
       closed = true
-      for (const timer of timers.values()) clearTimeout(timer)
+      for (const { timer } of timers.values()) clearTimeout(timer)
       for (const upstream of upstreams) upstream.close()
     },
   }
