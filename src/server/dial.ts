@@ -56,8 +56,9 @@ export function dial(target: Target, ask: Ask, fresh = false): Promise<Answer> {
         ...(body !== null && { 'content-length': String(Buffer.byteLength(body)) }),
       },
     })
-    const clock = createClock((failure) => request.destroy(failure))
-    const leave = (): void => void request.destroy(signal.reason as Error)
+    // without a reason: Node may have no one left to give it to but the process
+    const leave = (): void => void request.destroy()
+    const clock = createClock(leave)
     let connected = false
     const connect = (): void => {
       connected = true
@@ -68,16 +69,17 @@ export function dial(target: Target, ask: Ask, fresh = false): Promise<Answer> {
       if (socket.connecting) socket.once(tls ? 'secureConnect' : 'connect', connect)
       else connect()
     })
-    request.on('error', (error: NodeJS.ErrnoException) => {
+    request.on('error', (error) => {
       clock.stop()
       signal.removeEventListener('abort', leave)
       // an idle connection that the upstream closed just now says nothing about the upstream
-      const stale = request.reusedSocket && !fresh && !signal.aborted && !(error instanceof Failure)
+      const stale = request.reusedSocket && !fresh && !signal.aborted && !clock.expired
       if (stale) resolve(dial(target, ask, true))
-      else reject(signal.aborted ? signal.reason : failureOf(error, connected))
+      else reject(signal.aborted ? signal.reason : failureOf(clock.expired ?? error, connected))
     })
     request.on('response', (response) => {
       const { statusCode = 502, headers } = response
+      response.on('error', () => undefined) // its reader is told; there may be none any more
       const ended = (): void => signal.removeEventListener('abort', leave)
       resolve({ status: statusCode, headers, body: read(response, clock, { ask, ended }) })
     })
@@ -104,7 +106,8 @@ async function* read(
     }
   } catch (error) {
     if (ask.signal.aborted) throw ask.signal.reason
-    throw failureOf(error as NodeJS.ErrnoException, true)
+    if (clock.expired) throw clock.expired // Node says only that the connection ended
+    throw failureOf(error as Error, true)
   } finally {
     clock.stop()
     ended()
@@ -114,20 +117,26 @@ async function* read(
 }
 
 interface Clock {
+  readonly expired: Failure | null
   start(ms: number, what: string): void
   stop(): void
 }
 
 /** One timer, for one thing at a time. */
-function createClock(expire: (failure: Failure) => void): Clock {
+function createClock(expire: () => void): Clock {
   let timer: ReturnType<typeof setTimeout> | undefined
+  let expired: Failure | null = null
   const stop = (): void => clearTimeout(timer)
   return {
+    get expired() {
+      return expired
+    },
     start(ms, what) {
       stop()
       timer = setTimeout(() => {
         const message = `the engine behind this gateway ${what} within ${ms / 1000} s`
-        expire(new Failure(504, message, { code: codes.timeout }))
+        expired = new Failure(504, message, { code: codes.timeout })
+        expire()
       }, ms)
       timer.unref()
     },
@@ -135,7 +144,7 @@ function createClock(expire: (failure: Failure) => void): Clock {
   }
 }
 
-function failureOf(error: NodeJS.ErrnoException, connected: boolean): Failure {
+function failureOf(error: Error, connected: boolean): Failure {
   if (!connected) {
     const message = 'the engine behind this gateway cannot be reached'
     return new Failure(502, message, { code: codes.unreachable, cause: error })
