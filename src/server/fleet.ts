@@ -1,5 +1,6 @@
 // All upstreams: which of them may take a request, who made which stored response, who serves which model, and the
 // rounds that look after them. Knows no bodies.
+import { RequestError } from '../tensor/error.ts'
 import { choose, type Rules } from './balance.ts'
 import type { CircuitRules } from './circuit.ts'
 import type { Timeouts } from './dial.ts'
@@ -83,6 +84,8 @@ export function createFleet(options: readonly UpstreamOptions[], rules: FleetRul
 
   const rule = { timeouts: rules.timeouts, circuit: rules.circuit, probes: health.probes }
   const upstreams = options.map((one) => createUpstream(one, rule, doubt))
+  const twice = upstreams.find(({ name }, i) => upstreams.findIndex((one) => one.name === name) < i)
+  if (twice) throw new RequestError(`--upstream ${twice.name} is given twice`)
   for (const upstream of upstreams) plan(upstream, health.everyMs)
 
   function models(): ReadonlyMap<string, Card> {

@@ -1,5 +1,6 @@
 // The gateway: latent's front over engines elsewhere (vLLM, SGLang, llama-server, another latent). The same keys, limits,
 // ids and errors as the server of a model; behind them no model but a fleet of upstreams.
+import { RequestError } from '../tensor/error.ts'
 import { type App, type Guard, type Route, surround } from './app.ts'
 import { prefixOf, type Rules, readRules } from './balance.ts'
 import { type Fields, readBoth } from './body.ts'
@@ -64,7 +65,7 @@ const openGuard: Guard = { key: () => null, allow: () => ({}) }
 
 export function createGateway(options: GatewayOptions): Gateway {
   const { maxRequests = 4096, maxBody = 32 * 2 ** 20, requestTimeoutMs = 0, version = '0.0.0' } = options
-  if (options.upstreams.length === 0) throw new Failure(500, 'a gateway needs at least one --upstream')
+  if (options.upstreams.length === 0) throw new RequestError('a gateway needs at least one --upstream')
   const balance = readRules(options.balance)
   const fleet = createFleet(
     options.upstreams.map((one) => (typeof one === 'string' ? readUpstream(one) : one)),
