@@ -35,11 +35,12 @@ export interface Answer {
   readonly body: AsyncGenerator<Uint8Array, void, undefined>
 }
 
-/** Codes of the failures thrown here. */
+/** Codes of what is wrong with an upstream. */
 export const codes = {
   unreachable: 'upstream_unreachable',
   cut: 'upstream_cut',
   timeout: 'upstream_timeout',
+  key: 'upstream_key',
 } as const
 
 export function dial(target: Target, ask: Ask, fresh = false): Promise<Answer> {

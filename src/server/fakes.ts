@@ -22,6 +22,7 @@ export interface Fake {
   act: Act
   /** What GET /health says; 0 breaks the connection. */
   health: number
+  ready: number
   stop(): Promise<void>
 }
 
@@ -39,7 +40,7 @@ export async function fake(
       if (made.health === 0) return request.socket.destroy()
       return response.writeHead(made.health).end('{}')
     }
-    if (method === 'GET' && url === '/ready') return response.writeHead(404).end()
+    if (method === 'GET' && url === '/ready') return response.writeHead(made.ready).end()
     if (method === 'GET' && url === '/v1/models') {
       return json(response, 200, { object: 'list', data: models.map((id) => ({ id, object: 'model' })) })
     }
@@ -69,6 +70,7 @@ export async function fake(
     },
     act,
     health: 200,
+    ready: 404,
     stop: () =>
       new Promise((resolve) => {
         server.close(() => resolve())

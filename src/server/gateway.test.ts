@@ -198,12 +198,38 @@ describe('health', () => {
     assert.equal(gate.upstreams[0].mark, 'draining')
   })
 
+  it('one that says it is not ready is asked only where there is no other', async () => {
+    const one = await served(answer('one'))
+    const two = await served(answer('two'))
+    one.ready = 503
+    const gate = await gateway([one, two], { balance: { prefixBytes: 0 } })
+    assert.deepEqual(
+      gate.upstreams.map(({ mark }) => mark),
+      ['draining', 'up'],
+    )
+    for (let i = 0; i < 10; i++) assert.match(await (await chat(gate)).text(), /two/)
+    await two.stop()
+    assert.match(await (await chat(gate)).text(), /one/)
+    one.ready = 200
+    await gate.probe()
+    assert.deepEqual(
+      gate.upstreams.map(({ mark }) => mark),
+      ['up', 'down'],
+    )
+  })
+
+  it('a key that an engine refuses is not the client to blame for', async () => {
+    const locked = await served((response) => json(response, 401, error(401)))
+    const gate = await gateway([locked])
+    const response = await chat(gate)
+    assert.equal(response.status, 502)
+    assert.match(await response.text(), /refuses the gateway's key.*upstream_key/)
+  })
+
   it('requests that wait at an upstream that goes down are moved', async () => {
     const hung = await served(() => undefined)
-    const gate = await gateway([hung], { health: { probes: 1 } })
     const good = await served(answer('good'))
     const both = await gateway([hung, good], { health: { probes: 1 }, balance: { prefixBytes: 0 } })
-    assert.ok(gate)
     const asking = Promise.all(Array.from({ length: 6 }, () => chat(both)))
     await wait(100)
     assert.equal(hung.asked.length, 3)

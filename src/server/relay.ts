@@ -51,7 +51,10 @@ interface Flow {
 }
 type Reply = Whole | Flow
 
-const elsewhere: ReadonlySet<number> = new Set([429, 502, 503, 504])
+/** The client's key was good enough for the gateway: what an engine says of keys is between the two. */
+const locked: ReadonlySet<number> = new Set([401, 403, 407])
+const keyless = "the engine behind this gateway refuses the gateway's key (#key=... behind its --upstream)"
+const elsewhere: ReadonlySet<number> = new Set([...locked, 429, 502, 503, 504])
 
 /** The upstreams that one request tries, in order. */
 interface Course {
@@ -85,10 +88,10 @@ function createCourse(fleet: Fleet, call: Call, job: Job, rules: RelayRules): Co
         const reply = await replyOf(await upstream.send({ ...call, signal: lease.signal }), upstream, lease)
         if (reply.kind === 'flow' || !elsewhere.has(reply.status))
           return settle(fleet, call, reply, upstream, lease)
-        last = reply
+        last = locked.has(reply.status) ? new Failure(502, keyless, { code: codes.key }) : reply
         const busy = reply.status === 429 || reply.status === 503
         const stopping = reply.bytes.includes('server_stopping')
-        lease.end(busy && !stopping ? null : false, errorOf(reply))
+        lease.end(busy && !stopping ? null : false, last instanceof Failure ? last : errorOf(reply))
       } catch (error) {
         const gone = job.signal.aborted
         lease.end(gone ? null : false, error)

@@ -153,6 +153,7 @@ export function createUpstream(options: UpstreamOptions, rules: UpstreamRules, d
 
   function down(): void {
     mark = 'down'
+    absent.clear() // what comes back may be another program
     const failure = new Failure(502, 'the engine behind this gateway went down', { code: codes.cut })
     for (const control of waiting) control.abort(failure)
   }
@@ -247,7 +248,6 @@ export function createUpstream(options: UpstreamOptions, rules: UpstreamRules, d
       silent++
       const refused = error instanceof Failure && error.code === codes.unreachable
       if (refused || silent >= rules.probes) down()
-      absent.clear() // what comes back may be another program
     }
   }
 
