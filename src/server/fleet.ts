@@ -57,7 +57,7 @@ export function createFleet(options: readonly UpstreamOptions[], rules: FleetRul
   const owners = new Map<string, Upstream>()
   let closed = false
 
-  const probe = (upstream: Upstream): Promise<void> => upstream.probe(health.timeoutMs)
+  const probe = (upstream: Upstream): Promise<boolean> => upstream.probe(health.timeoutMs)
 
   /** One chain of timers an upstream, so that probes never overlap; jittered, so that gateways do not probe in step. */
   function plan(upstream: Upstream, ms: number, soon = false): void {
@@ -66,7 +66,7 @@ export function createFleet(options: readonly UpstreamOptions[], rules: FleetRul
     const timer = setTimeout(
       () => {
         timers.delete(upstream)
-        void probe(upstream).then(() => again(upstream))
+        void probe(upstream).then((answered) => again(upstream, answered))
       },
       ms * (0.8 + 0.4 * Math.random()),
     )
@@ -74,9 +74,9 @@ export function createFleet(options: readonly UpstreamOptions[], rules: FleetRul
     timers.set(upstream, { timer, soon })
   }
 
-  // one that is down costs nothing to look at, and should be back soon
-  const again = (upstream: Upstream): void =>
-    plan(upstream, upstream.mark === 'up' ? health.everyMs : Math.min(health.everyMs, 1000))
+  // one that is down should be back soon, and one that fell silent should be known for it before its requests wait long
+  const again = (upstream: Upstream, answered: boolean): void =>
+    plan(upstream, answered && upstream.mark === 'up' ? health.everyMs : Math.min(health.everyMs, 1000))
 
   const doubt = (upstream: Upstream): void => {
     if (timers.get(upstream)?.soon === false) plan(upstream, Math.min(health.everyMs, 100), true)

@@ -24,7 +24,7 @@ export interface GatewayOptions {
   readonly timeouts?: Partial<Timeouts>
   readonly circuit?: Partial<CircuitRules>
   readonly health?: Partial<HealthRules>
-  readonly relay?: Partial<RelayRules>
+  readonly relay?: Partial<Omit<RelayRules, 'report'>>
   /** Bytes of a request's body; default 32 MiB. */
   readonly maxBody?: number
   /** Requests under way at once; default 4096. */
@@ -76,14 +76,15 @@ export function createGateway(options: GatewayOptions): Gateway {
       health: { everyMs: 5000, timeoutMs: 5000, probes: 3, ...options.health },
     },
   )
+  const report = options.report ?? (() => undefined)
   const ended = new Map<string, number>()
   const counter: Observer = { end: (end) => addTo(ended, end) }
   const limits = { most: maxRequests, timeoutMs: requestTimeoutMs }
   const jobs = createJobs(limits, [counter, ...(options.observers ?? [])])
   const gate: Gate = {
     ...{ fleet, jobs, maxBody, version, ended, prefixBytes: balance.prefixBytes },
-    relay: { attempts: 3, retryMs: 30_000, statusMs: 1000, keepAliveMs: 15_000, ...options.relay },
-    report: options.report ?? (() => undefined),
+    relay: { attempts: 3, retryMs: 60_000, statusMs: 1000, keepAliveMs: 15_000, report, ...options.relay },
+    report,
     find: finder(fleet),
   }
   const { guard = openGuard, origins = [] } = options

@@ -242,6 +242,21 @@ describe('after the first token nothing is tried again', () => {
     assert.match((await heard(await ask(app, { stream: true }))).last, /fake 500/)
   })
 
+  it('so is an answer that takes longer than the gateway allows, which is not the fault of the upstream', async () => {
+    const reported: unknown[] = []
+    const options = { requestTimeoutMs: 100, report: (error: unknown) => reported.push(error) }
+    const late = await once(() => undefined, options)
+    assert.equal((await ask(late.app, {})).status, 408)
+    const { app, upstreams, count } = await once((response) => {
+      openStream(response)
+      say(response, chunk({ content: 'be' }))
+    }, options)
+    assert.match((await heard(await ask(app, { stream: true }))).last, /longer than 0.1 s/)
+    assert.equal(count(), 1)
+    assert.equal(upstreams[0].counts.cut + upstreams[1].counts.cut, 0)
+    assert.equal(reported.length, 1)
+  })
+
   it("in Anthropic's words for messages", async () => {
     const event = (type: string) => ({ type, index: 0, delta: { type: 'text_delta', text: 'be' } })
     const { app } = await once(half(event('message_start'), event('content_block_delta')))

@@ -8,7 +8,7 @@ import { isRetryable, type Protocol, parseEvents, type Received, usageIn } from 
 import { Failure } from './failure.ts'
 import type { Fleet, Want } from './fleet.ts'
 import { backHeaders, errorOf, readAll } from './hop.ts'
-import type { Job } from './job.ts'
+import { type Job, outcomeOf } from './job.ts'
 import { slowResponse } from './patience.ts'
 import { type SseEvent, sse } from './sse.ts'
 import type { Lease, Upstream } from './upstream.ts'
@@ -21,6 +21,8 @@ export interface RelayRules {
   /** How long a stream waits for the upstream's status before its own headers leave. */
   readonly statusMs: number
   readonly keepAliveMs: number
+  /** Told of a stream that broke after its headers. */
+  readonly report: (error: unknown, id: string) => void
 }
 
 export interface Call extends Want {
@@ -157,7 +159,7 @@ export async function relay(fleet: Fleet, call: Call, job: Job, rules: RelayRule
   const course = createCourse(fleet, call, job, rules)
   const opening = course.open()
   const early = await within(opening, call.stream ? rules.statusMs : 30_000).catch((error: unknown) => {
-    job.end(null, job.signal.aborted ? 'abort' : 'error', error)
+    job.end(null, outcomeOf(error), error)
     throw error
   })
   if (early?.kind === 'whole') {
@@ -172,13 +174,14 @@ export async function relay(fleet: Fleet, call: Call, job: Job, rules: RelayRule
   return sse(passing.events(opening), {
     ...sending,
     headers: early?.headers ?? {},
+    onError: (error) => rules.report(error, call.id),
     failed: (failure) => call.protocol.failed(failure, passing.last()),
   })
 }
 
 async function jsonOf(opening: Promise<Reply>, job: Job): Promise<unknown> {
   const reply = await opening.catch((error: unknown) => {
-    job.end(null, job.signal.aborted ? 'abort' : 'error', error)
+    job.end(null, outcomeOf(error), error)
     throw error
   })
   if (reply.kind === 'flow') {
@@ -230,7 +233,7 @@ function createPassing(fleet: Fleet, call: Call, job: Job, course: Course): Pass
   }
 
   function ended(error: unknown): never {
-    job.end(null, job.signal.aborted ? 'abort' : 'error', error)
+    job.end(null, outcomeOf(error), error)
     throw error
   }
 

@@ -67,8 +67,8 @@ export interface Upstream {
   readonly whole: Histogram
   lease(signal: AbortSignal, tokens: number): Lease
   send(sending: Sending): Promise<Answer>
-  /** Looks whether it is up and what it serves. */
-  probe(timeoutMs: number): Promise<void>
+  /** Looks whether it is up and what it serves; whether it answered. */
+  probe(timeoutMs: number): Promise<boolean>
   close(): void
 }
 
@@ -234,7 +234,7 @@ export function createUpstream(options: UpstreamOptions, rules: UpstreamRules, d
     return { status: absent.has(path) ? -1 : answer.status, text }
   }
 
-  async function probe(timeoutMs: number): Promise<void> {
+  async function probe(timeoutMs: number): Promise<boolean> {
     try {
       const health = await look('/health', timeoutMs)
       const ready = health.status < 400 ? await look('/ready', timeoutMs) : health
@@ -244,10 +244,12 @@ export function createUpstream(options: UpstreamOptions, rules: UpstreamRules, d
       const well = health.status === -1 ? listed.status < 500 : health.status < 400
       if (!well) down()
       else mark = ready.status === 503 ? 'draining' : 'up'
+      return true
     } catch (error) {
       silent++
       const refused = error instanceof Failure && error.code === codes.unreachable
       if (refused || silent >= rules.probes) down()
+      return false
     }
   }
 
