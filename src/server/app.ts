@@ -11,14 +11,19 @@ import type { Site } from './site.ts'
 import type { Caller } from './start.ts'
 import { applyTemplate, detokenize, tokenize } from './text.ts'
 
-export interface Route {
+/** What a route's handler is given: the site of a model, or the fleet of a gateway. */
+interface Reporting {
+  report(error: unknown, id: string): void
+}
+
+export interface Route<S = Site> {
   readonly method: 'get' | 'post' | 'delete'
   readonly path: string
   readonly summary: string
   /** Needs no key. */
   readonly open?: boolean
   readonly handle: (
-    site: Site,
+    site: S,
     request: Request,
     caller: Caller,
     name: (param: string) => string,
@@ -99,7 +104,15 @@ const exposed = [
 export type App = (request: Request) => Promise<Response>
 
 export function createApp(site: Site, options: AppOptions): App {
-  const all = options.routes ?? routes
+  return surround(site, options, options.routes ?? routes)
+}
+
+/** Routes with what lies around them. */
+export function surround<S extends Reporting>(
+  site: S,
+  options: Omit<AppOptions, 'routes'>,
+  all: readonly Route<S>[],
+): App {
   const app = new Hono<Env>({ strict: false })
   app.use(async (c, next) => {
     const given = c.req.header('x-request-id')
@@ -142,7 +155,7 @@ export function createApp(site: Site, options: AppOptions): App {
   return async (request) => app.fetch(request)
 }
 
-function notFound(method: string, path: string, all: readonly Route[]): Failure {
+function notFound(method: string, path: string, all: readonly Pick<Route, 'path' | 'method'>[]): Failure {
   const there = all.filter((route) => route.path === path).map((route) => route.method.toUpperCase())
   if (there.length > 0) {
     return new Failure(405, `${path} takes ${there.join(' or ')}, ${method} given`, {

@@ -7,6 +7,14 @@ export type Fields = Readonly<Record<string, unknown>>
 
 /** The JSON object in a request's body of at most `limit` bytes. */
 export async function readBody(request: Request, limit: number): Promise<Fields> {
+  return (await readBoth(request, limit)).fields
+}
+
+/** The same with the text it was read from, for those who pass it on as it came (numbers beyond 2^53 included). */
+export async function readBoth(
+  request: Request,
+  limit: number,
+): Promise<{ readonly text: string; readonly fields: Fields }> {
   const type = request.headers.get('content-type')
   if (type !== null && !/^[^;]*\bjson\b|^text\/plain|^application\/x-www-form-urlencoded/i.test(type)) {
     throw new Failure(415, `the body must be JSON (content-type: application/json), '${clip(type)}' given`)
@@ -22,7 +30,7 @@ export async function readBody(request: Request, limit: number): Promise<Fields>
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new Failure(400, `the body must be a JSON object, ${kindOf(value)} given`)
   }
-  return value as Fields
+  return { text, fields: value as Fields }
 }
 
 async function readText(request: Request, limit: number): Promise<string> {

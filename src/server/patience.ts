@@ -37,7 +37,8 @@ export async function patientJson(work: Promise<unknown>, options: Patience): Pr
   return slowResponse(work, everyMs, options)
 }
 
-function slowResponse(work: Promise<unknown>, everyMs: number, options: Patience): Response {
+/** The late half: headers and a blank at once, then what `work` comes to. */
+export function slowResponse(work: Promise<unknown>, everyMs: number, options: Patience): Response {
   let timer: ReturnType<typeof setInterval> | undefined
   let gone = false
   const body = new ReadableStream<Uint8Array>({
