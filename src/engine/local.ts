@@ -2,6 +2,7 @@
 // new requests enter between steps, so a step's pages never move under it.
 import { setMaxListeners } from 'node:events'
 import type { Backend, Pages } from '../backend/backend.ts'
+import { type Compiled, createMasker, type Masker } from '../grammar/masker.ts'
 import type { Model } from '../model/deepseek2.ts'
 import { CapacityError, RequestError } from '../tensor/error.ts'
 import { assemble, type WantedRow } from './batch.ts'
@@ -44,6 +45,7 @@ export function createEngine(parts: EngineParts): Engine {
   const cancelled = new Set<Sequence>()
   const counters = { steps: 0, promptTokens: 0, outputTokens: 0 }
   let arrivals = 0
+  let masker: Masker | null = null
   let looping: Promise<void> | null = null
   let closed = false
 
@@ -51,7 +53,9 @@ export function createEngine(parts: EngineParts): Engine {
     if (closed) throw new RequestError('the engine is closed; load the model again')
     signal?.throwIfAborted()
     const queue = createQueue<TokenEvent>()
-    const sequences = admit(request, queue)
+    const grammar = await compile(request, signal)
+    if (closed) throw new RequestError('the engine was closed before the answer began')
+    const sequences = admit(request, queue, grammar)
     const leave = (): void => {
       for (const sequence of sequences) if (listeners.has(sequence)) cancelled.add(sequence)
       looping ??= loop()
@@ -73,10 +77,27 @@ export function createEngine(parts: EngineParts): Engine {
     } finally {
       signal?.removeEventListener('abort', abort)
       leave()
+      grammar?.release()
     }
   }
 
-  function admit(request: EngineRequest, queue: Queue<TokenEvent>): readonly Sequence[] {
+  /** Before the request waits in line: others go on meanwhile. */
+  async function compile(request: EngineRequest, signal?: AbortSignal): Promise<Compiled | null> {
+    if (!request.grammar) return null
+    const { answer, vocabulary } = request.grammar
+    checkPrompt(request.prompt_token_ids, request.n ?? 1)
+    masker ??= createMasker({ vocabulary, size: parts.vocabSize, stop: parts.eosTokenIds })
+    const compiled = await masker.compile(answer, signal)
+    if (signal?.aborted) compiled.release()
+    signal?.throwIfAborted()
+    return compiled
+  }
+
+  function admit(
+    request: EngineRequest,
+    queue: Queue<TokenEvent>,
+    grammar: Compiled | null,
+  ): readonly Sequence[] {
     const { prompt_token_ids: prompt, params, n = 1 } = request
     checkPrompt(prompt, n)
     const room = limits.max_model_len - prompt.length
@@ -95,6 +116,8 @@ export function createEngine(parts: EngineParts): Engine {
           salt: request.cache_salt ?? '',
           counts: createCounts(prompt),
           now: performance.now(),
+          matcher: grammar?.open() ?? null,
+          progress: request.progress === true && index === 0,
         }),
     )
     for (const [index, sequence] of sequences.entries()) {
@@ -152,10 +175,11 @@ export function createEngine(parts: EngineParts): Engine {
     const logits = await backend.scope(() => backend.read(model.forward(batch, pages)))
     counters.steps++
     for (const share of shares) scheduler.commit(share)
+    for (const { sequence } of shares) if (sequence.progress) tellProgress(sequence)
     for (const [row, want] of wanted.entries()) {
       const V = parts.vocabSize
       try {
-        settle(want, logits.subarray(row * V, (row + 1) * V))
+        await settle(want, logits.subarray(row * V, (row + 1) * V))
       } catch (error) {
         fail(want.share.sequence, error)
       }
@@ -163,7 +187,7 @@ export function createEngine(parts: EngineParts): Engine {
   }
 
   /** Turns one row of logits into a prompt's log-probability or a new token. */
-  function settle({ share: { sequence }, position }: WantedRow, logits: Float32Array): void {
+  async function settle({ share: { sequence }, position }: WantedRow, logits: Float32Array): Promise<void> {
     const listener = listeners.get(sequence)
     if (!listener) return
     if (position < sequence.promptLength - 1) {
@@ -183,12 +207,15 @@ export function createEngine(parts: EngineParts): Engine {
       seed: sequence.seed,
       eosTokenIds: parts.eosTokenIds,
       limit: parts.tokens,
+      allowed: sequence.matcher && (await sequence.matcher.mask()),
     }
+    if (!listeners.has(sequence)) return // closed while the mask was awaited
     const choice = sample(logits, sequence.params, state, sequence.counts)
     sequence.tokens.push(choice.token)
     sequence.counts.push(choice.token)
     counters.outputTokens++
     const { finish, stopToken } = ending(sequence, choice.token)
+    if (finish === null) sequence.matcher?.accept(choice.token)
     emit(sequence, listener, choice, finish, stopToken)
   }
 
@@ -197,7 +224,8 @@ export function createEngine(parts: EngineParts): Engine {
     token: number,
   ): { finish: FinishReason | null; stopToken: number | null } {
     const { params } = sequence
-    if (!params.ignore_eos && parts.eosTokenIds.includes(token)) return { finish: 'stop', stopToken: null }
+    const ends = !params.ignore_eos || sequence.matcher !== null // a grammar that is over has nothing to go on with
+    if (ends && parts.eosTokenIds.includes(token)) return { finish: 'stop', stopToken: null }
     if (params.stop_token_ids.includes(token)) return { finish: 'stop', stopToken: token }
     return { finish: sequence.tokens.length >= sequence.maxLength ? 'length' : null, stopToken: null }
   }
@@ -226,9 +254,22 @@ export function createEngine(parts: EngineParts): Engine {
     }
   }
 
+  function tellProgress(sequence: Sequence): void {
+    const listener = listeners.get(sequence)
+    if (!listener || sequence.computed >= sequence.promptLength) return
+    const progress = {
+      total: sequence.promptLength,
+      cached: sequence.cachedTokens ?? 0,
+      processed: sequence.computed,
+      ms: performance.now() - (sequence.started ?? sequence.arrived),
+    }
+    const nothing = { choice: null, finish: null, stopToken: null, prompt: null }
+    listener.queue.push({ index: listener.index, ...nothing, progress })
+  }
+
   function letGo(sequence: Sequence): void {
     scheduler.remove(sequence)
-    listeners.delete(sequence)
+    if (listeners.delete(sequence)) sequence.matcher?.close()
   }
 
   function fail(sequence: Sequence, error: unknown): void {
@@ -257,6 +298,7 @@ export function createEngine(parts: EngineParts): Engine {
     for (const sequence of [...listeners.keys()]) {
       fail(sequence, new RequestError('the engine was closed before the answer ended'))
     }
+    await masker?.close()
     backend.close()
     parts.close?.()
   }

@@ -20,6 +20,8 @@ export interface SamplerState {
   readonly eosTokenIds: readonly number[]
   /** Ids from here on are padding rows of the embedding: never chosen. */
   readonly limit: number
+  /** What a grammar lets follow: bit i of word i / 32 for token i. */
+  readonly allowed?: Int32Array | null
 }
 
 /**
@@ -127,10 +129,33 @@ function mask(scores: Float64Array, logits: Float32Array, params: SamplingParams
   for (const word of params.bad_token_ids) {
     if (completes(outputTokens, word)) scores[word[word.length - 1]] = -Infinity
   }
-  if (outputTokens.length < params.min_tokens) {
+  const { allowed = null } = state
+  if (allowed) keepAllowed(scores, allowed)
+  if (outputTokens.length < params.min_tokens && !(allowed && onlyEnds(allowed, state))) {
     for (const id of state.eosTokenIds) scores[id] = -Infinity
     for (const id of params.stop_token_ids) scores[id] = -Infinity
   }
+}
+
+function keepAllowed(scores: Float64Array, allowed: Int32Array): void {
+  for (let word = 0; word < allowed.length; word++) {
+    const bits = allowed[word]
+    if (bits === -1) continue
+    const end = Math.min(scores.length, word * 32 + 32)
+    if (bits === 0) scores.fill(-Infinity, word * 32, end)
+    else for (let id = word * 32; id < end; id++) if (((bits >> (id & 31)) & 1) === 0) scores[id] = -Infinity
+  }
+}
+
+/** Whether a grammar leaves nothing but the end: then min_tokens cannot be had. */
+function onlyEnds(allowed: Int32Array, { eosTokenIds, limit }: SamplerState): boolean {
+  for (let word = 0; word < allowed.length; word++) {
+    if (allowed[word] === 0) continue
+    for (let id = word * 32; id < Math.min(limit, word * 32 + 32); id++) {
+      if ((allowed[word] >> (id & 31)) & 1 && !eosTokenIds.includes(id)) return false
+    }
+  }
+  return true
 }
 
 /** Whether the output ends in all of `word` but its last token. The prompt does not count, as in vLLM. */
@@ -247,6 +272,7 @@ function nothingLeft(logits: Float32Array, params: SamplingParams, state: Sample
   if (params.allowed_token_ids !== null) rules.push('allowed_token_ids')
   if (params.bad_token_ids.length > 0) rules.push('bad_token_ids')
   if (state.outputTokens.length < params.min_tokens) rules.push('min_tokens')
+  if (state.allowed) rules.push('structured_outputs')
   return new RequestError(
     `no token is left to choose at output position ${state.position}: ${rules.join(' and ')} ` +
       `together exclude all ${logits.length}; loosen one of them`,

@@ -4,6 +4,7 @@
 //   tokens   [ prompt ............ | output ....... ]
 //   computed [ latents in `pages` .......... )          the rest is what a step still has to compute
 //   published[ whole pages others may share )           always <= computed / pageSize
+import type { Matcher } from '../grammar/masker.ts'
 import type { Counts } from './sampler.ts'
 import type { SamplingParams } from './sampling.ts'
 
@@ -36,6 +37,10 @@ export class Sequence {
   promptScored = 0
   arrived: number
   started: number | null = null
+  /** What its answer is held to. */
+  readonly matcher: Matcher | null
+  /** Whether its listener wants to know how far the prompt is. */
+  readonly progress: boolean
 
   constructor(given: {
     order: number
@@ -47,6 +52,8 @@ export class Sequence {
     salt: string
     counts: Counts
     now: number
+    matcher?: Matcher | null
+    progress?: boolean
   }) {
     this.order = given.order
     this.priority = given.priority
@@ -60,6 +67,8 @@ export class Sequence {
     this.counts = given.counts
     this.promptLogits = given.params.prompt_logprobs !== null
     this.arrived = given.now
+    this.matcher = given.matcher ?? null
+    this.progress = given.progress ?? false
   }
 
   /** Tokens that the cache does not hold yet: one when decoding, many when new. */

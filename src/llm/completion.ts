@@ -1,6 +1,13 @@
 // The engine's tokens -> text as it becomes printable, with stop strings, usage and timings. One Completion is one
 // request: iterate it for chunks, or ask for its result; leaving the loop cancels what is still being computed.
-import type { Engine, EngineRequest, FinishReason, PromptReport, TokenEvent } from '../engine/engine.ts'
+import type {
+  Engine,
+  EngineRequest,
+  FinishReason,
+  PromptProgress,
+  PromptReport,
+  TokenEvent,
+} from '../engine/engine.ts'
 import type { Choice } from '../engine/logprobs.ts'
 import { createDecoder, createStopWatch } from '../tokenizer/stream.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer.ts'
@@ -22,7 +29,10 @@ export interface Answer {
  * A piece of an answer. Its text may be empty: a token need not end a character, and stop strings are held back while
  * they may still come.
  */
-export type Chunk = Answer
+export interface Chunk extends Answer {
+  /** With return_progress, while the prompt is computed. */
+  readonly progress?: PromptProgress
+}
 
 export interface Usage {
   readonly prompt_tokens: number
@@ -65,7 +75,10 @@ export interface CompletionParts {
   readonly signal: AbortSignal | undefined
   /** What the chat template puts between its generation prompt and an answer: cut from the answer's beginning. */
   readonly lead: string
+  readonly grammar?: EngineRequest['grammar'] | undefined
 }
+
+const empty = { text: '', token_ids: [], logprobs: null, finish_reason: null, stop_reason: null }
 
 interface Writer {
   text: string
@@ -90,11 +103,17 @@ export function createCompletion(parts: CompletionParts): Completion {
       n: options.n,
       priority: options.priority,
       cache_salt: options.cacheSalt,
+      ...(parts.grammar && { grammar: parts.grammar }),
+      ...(options.progress && { progress: true }),
     }
     let open = options.n
     for await (const event of engine.generate(request, parts.signal)) {
       const writer = writers[event.index]
       if (writer.finish !== null) continue // ended by a stop string; the engine does not know yet
+      if (event.progress) {
+        yield { ...empty, index: event.index, progress: event.progress }
+        continue
+      }
       if (event.index === 0) tick(event)
       const chunk = writer.add(event)
       yield chunk

@@ -1,6 +1,7 @@
 // What a caller may ask for, in one spelling (docs/decisions/0001), and its way down to the engine's ids.
 // Knows text and tokens; not who asks (a program, a socket, a terminal).
 import { type SamplingFields, type SamplingParams, samplingParams } from '../engine/sampling.ts'
+import type { StructuredOutputs } from '../grammar/structured.ts'
 import { RequestError } from '../tensor/error.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer.ts'
 
@@ -19,6 +20,10 @@ export interface GenerateOptions extends SamplingFields {
   readonly cache_salt?: string | null
   /** Leave special tokens out of the text; default true. */
   readonly skip_special_tokens?: boolean | null
+  /** What the answer has to look like: a JSON schema, any JSON object, a pattern, one of some texts, a grammar. */
+  readonly structured_outputs?: StructuredOutputs | null
+  /** Chunks without text say how far the prompt is; default false. */
+  readonly return_progress?: boolean | null
   readonly signal?: AbortSignal | undefined
 }
 
@@ -52,6 +57,7 @@ export interface ReadOptions {
   readonly n: number
   readonly priority: number
   readonly cacheSalt: string
+  readonly progress: boolean
 }
 
 const textFields = [
@@ -62,6 +68,8 @@ const textFields = [
   'priority',
   'cache_salt',
   'skip_special_tokens',
+  'structured_outputs',
+  'return_progress',
   'signal',
 ] as const
 /** Fields that shape the prompt rather than the answer. */
@@ -99,6 +107,7 @@ export function readOptions(
     n: whole(options.n ?? 1, 'n', 1, 16384),
     priority: whole(options.priority ?? 0, 'priority', -(2 ** 31), 2 ** 31),
     cacheSalt: text(options.cache_salt ?? '', 'cache_salt'),
+    progress: flag(options.return_progress, 'return_progress') ?? false,
   }
 }
 

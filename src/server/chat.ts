@@ -98,7 +98,8 @@ export function readChat(site: Site, fields: Fields, body: Body): ChatCall {
     options: {
       ...options,
       ...plan.options,
-      ...(structure !== null && ({ structured_outputs: structure } as Options)),
+      ...(structure !== null && { structured_outputs: structure }),
+      ...(body.return_progress === true && { return_progress: true }),
       ...(last?.prefix === true && prefixed(last.role, body.messages.length - 1)),
       ...logprobsOf(body),
     },

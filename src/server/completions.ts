@@ -113,7 +113,7 @@ function optionsOf({ echo, logprobs, suffix, stream }: Body, fields: Fields): Op
     max_tokens: 16,
     logprobs: count,
     ...(echo === true && count !== null && { prompt_logprobs: count }),
-    ...(structure !== null && ({ structured_outputs: structure } as Options)),
+    ...(structure !== null && { structured_outputs: structure }),
   }
 }
 

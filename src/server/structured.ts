@@ -1,16 +1,8 @@
 // The ways clients ask for structured answers, as one: OpenAI's response_format, vLLM's structured_outputs and
 // guided_*, SGLang's regex, ebnf and json_schema, llama.cpp's grammar. What can be enforced is judged below.
+import type { StructuredOutputs as Structure } from '../grammar/structured.ts'
 import type { Fields } from './body.ts'
 import { Failure } from './failure.ts'
-
-/** vLLM's names; exactly one member. */
-export interface Structure {
-  readonly json?: unknown
-  readonly json_object?: boolean
-  readonly regex?: string
-  readonly choice?: readonly string[]
-  readonly grammar?: string
-}
 
 /** Members of a request that this file reads. */
 export const structureFields = [
@@ -24,8 +16,8 @@ const spelled: Readonly<Record<string, (value: unknown) => Structure | null>> = 
   regex: (value) => ({ regex: value as string }),
   ebnf: (value) => ({ grammar: value as string }),
   grammar: (value) => ({ grammar: value as string }),
-  json_schema: (value) => ({ json: value }),
-  guided_json: (value) => ({ json: value }),
+  json_schema: (value) => ({ json: value as Fields }),
+  guided_json: (value) => ({ json: value as Fields }),
   guided_regex: (value) => ({ regex: value as string }),
   guided_choice: (value) => ({ choice: value as readonly string[] }),
   guided_grammar: (value) => ({ grammar: value as string }),
@@ -56,11 +48,11 @@ function readFormat(value: unknown): Structure | null {
   if (type === 'text') return null
   // llama.cpp takes a schema beside json_object
   if (type === 'json_object')
-    return schema === undefined || schema === null ? { json_object: true } : { json: schema }
+    return schema === undefined || schema === null ? { json_object: true } : { json: schema as Fields }
   if (type !== 'json_schema') throw refuse(`response_format.type is ${JSON.stringify(type)}`)
   const inner = (json_schema ?? value) as Fields
   if (typeof inner !== 'object' || (inner.schema ?? null) === null) {
     throw refuse('response_format.json_schema has no schema')
   }
-  return { json: inner.schema }
+  return { json: inner.schema as Fields }
 }

@@ -32,7 +32,7 @@ export function callGrammar(
     at_least_one: choice !== 'auto',
     stop_after_first: !parallel || typeof choice === 'object',
   }
-  return { options: { structured_outputs: { structural_tag: tag } } as Options, warnings }
+  return { options: { structured_outputs: { structural_tag: tag } }, warnings }
 }
 
 const nativeOpening = nativeSyntax.noise[0]
