@@ -89,6 +89,7 @@ interface Env {
 
 const exposed = [
   'x-request-id',
+  'request-id', // Anthropic's name for the same
   'x-latent-warnings',
   'retry-after',
   'x-ratelimit-limit-requests',
