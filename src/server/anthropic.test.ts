@@ -56,6 +56,10 @@ describe('messages', () => {
       authToken: 'secret',
       maxRetries: 0,
     })
+    assert.deepEqual(
+      (await bearer.models.list()).data.map(({ id }) => id),
+      ['demo', 'deepseek-chat'],
+    )
     const pieces: string[] = []
     const stream = bearer.messages.stream(greedy).on('text', (text) => pieces.push(text))
     const final = await stream.finalMessage()

@@ -61,6 +61,15 @@ export async function countTokens(site: Site, request: Request, caller: Caller):
   return Response.json({ input_tokens: ids.length }, { headers: { 'request-id': caller.id } })
 }
 
+/** Under /anthropic only: /v1/models is OpenAI's. */
+export function listForAnthropic(site: Site, _: Request, caller: Caller): Response {
+  const created_at = new Date(site.created * 1000).toISOString()
+  const data = site.names.map((id) => ({ type: 'model', id, display_name: id, created_at }))
+  const [first_id, last_id] = [site.names[0], site.names.at(-1)]
+  const headers = { 'request-id': caller.id }
+  return Response.json({ data, has_more: false, first_id, last_id }, { headers })
+}
+
 function message({ id, model, promptTokens, warnings }: MessageShape) {
   return {
     id,

@@ -1,5 +1,5 @@
 // Routes of the protocols beside OpenAI's chat, over the same core: Anthropic's, OpenAI's Responses, DeepSeek's own.
-import { countTokens, messages } from './anthropic.ts'
+import { countTokens, listForAnthropic, messages } from './anthropic.ts'
 import { chatCompletions } from './chat.ts'
 import { completions } from './completions.ts'
 import { balance, betaCompletions } from './deepseek.ts'
@@ -39,6 +39,8 @@ const anthropic = ['', '/anthropic'].flatMap((base) => [
   row('post', `${base}/v1/messages/count_tokens`, 'What a prompt counts', countTokens),
 ])
 
+const models = row('get', '/anthropic/v1/models', "What is served, in Anthropic's shape", listForAnthropic)
+
 const responses = [
   row('post', '/v1/responses', 'Responses, streamed, whole or in the background', createResponse),
   row('post', '/v1/responses/input_tokens', 'What a prompt counts', inputTokens),
@@ -70,4 +72,4 @@ const deepseek = [
   row('get', '/user/balance', 'Always enough', balance),
 ]
 
-export const protocols: readonly Row[] = [...anthropic, ...responses, ...deepseek]
+export const protocols: readonly Row[] = [...anthropic, models, ...responses, ...deepseek]
