@@ -310,6 +310,9 @@ describe("DeepSeek's own paths", () => {
     const ask = { model: 'demo', prompt: 'Once', temperature: 0 }
     const made = await beta.completions.create({ ...ask, max_tokens: 4 })
     assert.equal(made.usage?.completion_tokens, 4)
+    const middle = beta.completions.create({ ...ask, suffix: 'the end', max_tokens: 4 })
+    if (canFillMiddle(site.llm.tokenizer)) assert.ok((await middle).usage?.completion_tokens)
+    else await assert.rejects(middle, /suffix cannot be used/)
     await assert.rejects(
       beta.completions.create({ ...ask, max_tokens: 5000 }),
       /at most 4096, as at DeepSeek/,
