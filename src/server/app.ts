@@ -5,8 +5,10 @@ import { Hono } from 'hono'
 import { cors } from 'hono/cors'
 import { chatCompletions } from './chat.ts'
 import { completions } from './completions.ts'
+import { failureResponse } from './dialect.ts'
 import { Failure, failureOf } from './failure.ts'
 import { health, listModels, oneModel, ready } from './models.ts'
+import { protocols } from './protocols.ts'
 import type { Site } from './site.ts'
 import type { Caller } from './start.ts'
 import { applyTemplate, detokenize, tokenize } from './text.ts'
@@ -69,6 +71,7 @@ export const routes: readonly Route[] = [
   },
   { method: 'get', path: '/health', summary: 'Whether the engine answers', open: true, handle: health },
   { method: 'get', path: '/ready', summary: 'Whether requests are welcome', open: true, handle: ready },
+  ...protocols,
 ]
 
 /** What stands between a request and its route; each may throw a Failure. */
@@ -91,6 +94,7 @@ interface Env {
 
 const exposed = [
   'x-request-id',
+  'request-id', // Anthropic's name for the same
   'x-latent-warnings',
   'retry-after',
   'x-ratelimit-limit-requests',
@@ -144,11 +148,11 @@ export function surround<S extends Reporting>(
       return answer
     })
   }
-  app.notFound((c) => notFound(c.req.method, c.req.path, all).response())
+  app.notFound((c) => failureResponse(notFound(c.req.method, c.req.path, all), c.req.path, c.get('id')))
   app.onError((error, c) => {
     const failure = failureOf(error)
     if (failure.status >= 500 && !(error instanceof Failure)) site.report(error, c.get('id'))
-    const answer = failure.response()
+    const answer = failureResponse(failure, c.req.path, c.get('id'))
     answer.headers.set('x-request-id', c.get('id'))
     return answer
   })

@@ -52,7 +52,24 @@ interface Call {
   readonly head: { readonly id: string; readonly created: number; readonly model: string }
 }
 
-export async function completions(site: Site, request: Request, caller: Caller): Promise<Response> {
+/** How long answers are: where a request does not say, and at most. */
+export interface Lengths {
+  readonly usual: number
+  readonly most: number
+}
+
+const openai: Lengths = { usual: 16, most: Number.MAX_SAFE_INTEGER }
+
+export function completions(site: Site, request: Request, caller: Caller): Promise<Response> {
+  return complete(site, request, caller, openai)
+}
+
+export async function complete(
+  site: Site,
+  request: Request,
+  caller: Caller,
+  lengths: Lengths,
+): Promise<Response> {
   const fields = await readBody(request, site.maxBody)
   const body = parse(envelope, fields)
   const model = checkModel(site, fields.model)
@@ -63,8 +80,9 @@ export async function completions(site: Site, request: Request, caller: Caller):
     ...caller,
     endpoint: 'completions',
     stream,
-    options: { ...optionsOf(body, fields), ...options },
+    options: { max_tokens: lengths.usual, ...optionsOf(body, fields), ...options },
   }
+  checkLength(asked.options.max_tokens, lengths)
   const { completions: made, job } = startAll(site, request, asked, prompts)
   const call = {
     site,
@@ -99,7 +117,16 @@ function promptsOf({ prompt, suffix }: Body, site: Site): readonly (readonly num
   })
 }
 
-/** OpenAI's default of 16 tokens; with echo the prompt's log-probabilities come along. */
+function checkLength(tokens: unknown, { most }: Lengths): void {
+  if (typeof tokens !== 'number' || tokens <= most) return
+  throw new Failure(
+    400,
+    `max_tokens is ${tokens}, here at most ${most}, as at DeepSeek; /v1/completions has no such limit`,
+    { param: 'max_tokens' },
+  )
+}
+
+/** With echo the prompt's log-probabilities come along. */
 function optionsOf({ echo, logprobs, suffix, stream }: Body, fields: Fields): Options {
   if (echo === true && stream === true && (logprobs ?? false) !== false) {
     throw new Failure(400, 'echo with logprobs cannot be streamed; send stream: false', { param: 'stream' })
@@ -110,7 +137,6 @@ function optionsOf({ echo, logprobs, suffix, stream }: Body, fields: Fields): Op
   const count = logprobs === true ? 0 : logprobs === false ? null : (logprobs ?? null)
   const structure = readStructure(fields)
   return {
-    max_tokens: 16,
     logprobs: count,
     ...(echo === true && count !== null && { prompt_logprobs: count }),
     ...(structure !== null && { structured_outputs: structure }),
@@ -130,9 +156,12 @@ function shown(
   const before = prompt ? prompt.ids.map((token, i) => ({ token, choice: prompt.logprobs?.[i] ?? null })) : []
   const after = choices.map((choice) => ({ token: choice.token, choice }))
   const wanted = body.logprobs !== undefined && body.logprobs !== null && body.logprobs !== false
+  // what the text leaves out takes no place in it
+  const visible = (token: number, i: number): boolean =>
+    !tokenizer.special.has(token) || (i >= before.length && body.skip_special_tokens === false)
   return {
     text: (prompt ? tokenizer.decode(prompt.ids, { skipSpecialTokens: true }) : '') + text,
-    logprobs: wanted ? textLogprobs([...before, ...after], tokenizer, offset) : null,
+    logprobs: wanted ? textLogprobs([...before, ...after], tokenizer, offset, visible) : null,
     ...(body.return_token_ids === true && {
       token_ids: tokens,
       ...(prompt && { prompt_token_ids: prompt.ids }),

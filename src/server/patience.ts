@@ -1,12 +1,14 @@
 // A JSON answer that may take long: while it is young its status can still tell of an error; after `afterMs` the headers
 // are sent and blanks follow, because clients give up on silence (undici after 300 s). JSON may begin with blanks.
-import { failureOf } from './failure.ts'
+import { type Failure, failureOf } from './failure.ts'
 
 export interface Patience {
   readonly afterMs?: number
   readonly everyMs?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly abort: (reason?: unknown) => void
+  /** How an error is said once the headers were sent; default OpenAI's object. */
+  readonly failed?: (failure: Failure) => unknown
   readonly onError?: (error: unknown) => void
   /** Called once, however it ends. */
   readonly onEnd?: () => void
@@ -52,7 +54,8 @@ export function slowResponse(work: Promise<unknown>, everyMs: number, options: P
       void work
         .catch((error: unknown) => {
           options.onError?.(error)
-          return failureOf(error).body
+          const failure = failureOf(error)
+          return options.failed?.(failure) ?? failure.body
         })
         .then((value) => {
           clearInterval(timer)

@@ -4,6 +4,7 @@ import type { LLM } from '../llm/load.ts'
 import { type App, createApp, type Guard } from './app.ts'
 import { createJobs, type Jobs, type Observer } from './job.ts'
 import { now, type Site } from './site.ts'
+import { createStore, type StoreLimits } from './store.ts'
 
 export interface ServerOptions {
   /** Names that requests may use, the first the one that answers say; default the model's own. */
@@ -19,6 +20,8 @@ export interface ServerOptions {
   /** Milliseconds an answer may take; 0 is no limit. Default 0. */
   readonly requestTimeoutMs?: number
   readonly keepAliveMs?: number
+  /** How much of /v1/responses is kept in memory; default 1000 responses and 64 MiB. */
+  readonly responses?: StoreLimits
   /** Origins whose pages may call; '*' is all. Default none. */
   readonly origins?: readonly string[]
   readonly guard?: Guard
@@ -49,6 +52,7 @@ export function createServer(llm: LLM, options: ServerOptions = {}): Server {
     keepAliveMs: options.keepAliveMs ?? 15_000,
     llm,
     jobs,
+    responses: createStore(options.responses ?? { most: 1000, bytes: 64 * 2 ** 20 }),
     created: now(),
     warm: () => warm,
     report: options.report ?? (() => undefined),

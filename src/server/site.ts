@@ -2,6 +2,7 @@
 import type { LLM } from '../llm/load.ts'
 import { Failure } from './failure.ts'
 import type { Jobs } from './job.ts'
+import type { Store } from './store.ts'
 
 export interface Settings {
   /** Names that requests may use; the first is said in answers. */
@@ -16,6 +17,8 @@ export interface Settings {
 export interface Site extends Settings {
   readonly llm: LLM
   readonly jobs: Jobs
+  /** Answers that clients may come back to. */
+  readonly responses: Store
   /** Seconds since 1970 when the model was loaded. */
   readonly created: number
   /** Whether the first answer has been made, so that nobody waits for what is done once. */

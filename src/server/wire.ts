@@ -57,12 +57,13 @@ export function textLogprobs(
   choices: readonly { readonly token: number; readonly choice: Choice | null }[],
   tokenizer: Tokenizer,
   offset: number,
+  shown: (token: number, index: number) => boolean,
 ) {
   const pieces = choices.map(({ token }) => tokenizer.piece(token))
   let at = offset
-  const offsets = pieces.map((piece) => {
+  const offsets = pieces.map((piece, i) => {
     const begin = at
-    at += piece.length
+    if (shown(choices[i].token, i)) at += piece.length
     return begin
   })
   return {
