@@ -67,6 +67,13 @@ function fakeEngine(words: readonly number[], { length = 4, tokenMs = 0, error }
     }
     counts.running += n
     counts.promptTokens += prompt_token_ids.length
+    let left = false
+    // as the real one: an abort frees at once, also where nobody reads on
+    const leave = (): void => {
+      if (!left) counts.running -= n
+      left = true
+    }
+    signal?.addEventListener('abort', leave, { once: true })
     try {
       await new Promise(setImmediate)
       const last = Math.max(1, Math.min(params.max_tokens ?? length, 16, 2048 - prompt_token_ids.length))
@@ -78,7 +85,8 @@ function fakeEngine(words: readonly number[], { length = 4, tokenMs = 0, error }
         for (let index = 0; index < Math.min(n, 16); index++) yield event(index, at, last, request)
       }
     } finally {
-      counts.running -= n
+      leave()
+      signal?.removeEventListener('abort', leave)
     }
   }
 
