@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
-import { after, describe, it } from 'node:test'
+import { it } from 'node:test'
 import { load } from '../llm/load.ts'
 import { routes } from './app.ts'
 import { fakeLLM } from './fake.ts'
@@ -14,6 +14,7 @@ import { structureFields } from './structured.ts'
 import { toolFields } from './tools.ts'
 
 const rejections: unknown[] = []
+let sent = 0
 process.on('unhandledRejection', (reason) => rejections.push(reason))
 
 /** mulberry32. */
@@ -153,6 +154,7 @@ async function check(answer: Response, about: string): Promise<void> {
 }
 
 async function send(server: Server, made: Request, about: string): Promise<void> {
+  sent++
   let answer: Response
   try {
     answer = await server.app(made)
@@ -165,6 +167,7 @@ async function send(server: Server, made: Request, about: string): Promise<void>
 
 /** Leaves a stream after some pieces, or before the first. */
 async function leave(server: Server, made: Request): Promise<void> {
+  sent++
   const answer = await server.app(made)
   const reader = answer.body?.getReader()
   for (let left = random.below(5); left > 0; left--) if ((await reader?.read())?.done) break
@@ -196,15 +199,26 @@ async function clean(server: Server): Promise<void> {
   assert.deepEqual(rejections, [])
 }
 
-describe('requests that no client should send', async () => {
+const results: (readonly [name: string, error: unknown])[] = []
+
+/** Before the runner hears of any test: from then on it follows every promise, which doubles the time of these. */
+async function run(name: string, work: () => Promise<void>): Promise<void> {
+  await work().then(
+    () => results.push([name, null]),
+    (error: unknown) => results.push([name, error]),
+  )
+}
+
+async function withoutModel(): Promise<void> {
   const errors: unknown[] = []
   const server = createServer(await fakeLLM(), { maxBody: 100_000, report: (error) => errors.push(error) })
-  after(() => assert.deepEqual(errors, []))
 
-  it('every field with every odd value', async () => {
+  await run('every field with two of three odd values', async () => {
     const short = { prompt: 'hi', max_tokens: 1 }
-    const calls = names.flatMap((field) => odd.map((given) => ({ field, given })))
-    assert.ok(calls.length > 7000)
+    const calls = names.flatMap((field) =>
+      odd.filter((_, i) => i % 3 !== field.length % 3).map((given) => ({ field, given })),
+    )
+    assert.ok(calls.length > 5500, `${calls.length}`)
     await repeat(calls.length, 4, async (i) => {
       const { field, given } = calls[i]
       const base = field === 'prompt' || random.chance(0.75) ? short : bases[0]
@@ -215,7 +229,7 @@ describe('requests that no client should send', async () => {
     await clean(server)
   })
 
-  it('bodies made of anything', async () => {
+  await run('bodies made of anything', async () => {
     await repeat(5000, 4, async () => {
       const path = random.pick(posts)
       const body = random.chance(0.5) ? { ...random.pick(bases) } : {}
@@ -226,7 +240,7 @@ describe('requests that no client should send', async () => {
     await clean(server)
   })
 
-  it('bytes changed, texts cut, no UTF-8, depths', async () => {
+  await run('bytes changed, texts cut, no UTF-8, depths', async () => {
     await repeat(4000, 4, async () => {
       const path = random.pick(posts)
       const bytes = mutated(JSON.stringify(random.pick(bases)))
@@ -241,7 +255,7 @@ describe('requests that no client should send', async () => {
     await clean(server)
   })
 
-  it('paths, methods and headers', async () => {
+  await run('paths, methods and headers', async () => {
     const parts = [
       ...[
         'v1',
@@ -287,7 +301,7 @@ describe('requests that no client should send', async () => {
     await clean(server)
   })
 
-  it('readers that leave at any moment', async () => {
+  await run('readers that leave at any moment', async () => {
     const slow = createServer(await fakeLLM({ tokenMs: 1 }))
     await repeat(600, 16, (i) => {
       const control = new AbortController()
@@ -299,16 +313,13 @@ describe('requests that no client should send', async () => {
       return leave(slow, made)
     })
     await clean(slow)
+    assert.deepEqual(errors, [])
   })
-})
+}
 
-describe('through sockets', async () => {
+async function throughSockets(): Promise<void> {
   const server = createServer(await fakeLLM({ tokenMs: 1 }), { maxBody: 100_000 })
   const listening = await listen(server.app, { host: '127.0.0.1', port: 0 })
-  after(async () => {
-    listening.closeNow()
-    await listening.close()
-  })
 
   /** Sends bytes and hangs up, at once or when something comes back. */
   const throwAt = (bytes: Buffer): Promise<string> =>
@@ -328,7 +339,7 @@ describe('through sockets', async () => {
       })
     })
 
-  it('garbage, halves of requests, and requests with garbage in them', async () => {
+  await run('garbage, halves of requests, and requests with garbage in them', async () => {
     const whole =
       'POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\r\n{"prompt": "hi", "stream": true }       '
     await repeat(400, 16, async (i) => {
@@ -345,7 +356,7 @@ describe('through sockets', async () => {
     await clean(server)
   })
 
-  it('streams whose reader is gone', async () => {
+  await run('streams whose reader is gone', async () => {
     await repeat(200, 16, () => {
       const body = JSON.stringify({ prompt: 'hi', stream: true, max_tokens: 16 })
       return new Promise((resolve) => {
@@ -370,16 +381,17 @@ describe('through sockets', async () => {
     await clean(server)
     assert.equal((await fetch(`${listening.url}/health`)).status, 200)
   })
-})
+  listening.closeNow()
+  await listening.close()
+}
 
-describe('on a model', async () => {
+async function onModel(): Promise<void> {
   const llm = await load('demo', { max_model_len: 256, max_num_seqs: 8 })
   const errors: unknown[] = []
   const server = createServer(llm, { report: (error) => errors.push(error) })
-  after(() => llm.close())
 
-  it('odd requests, long and short, some left in the middle: all pages come back', async () => {
-    await repeat(400, 16, async (i) => {
+  await run('odd requests, long and short, some left in the middle: all pages come back', async () => {
+    await repeat(250, 16, async (i) => {
       const path = random.pick(['/v1/chat/completions', '/v1/completions'])
       const long = 'word '.repeat(random.below(300))
       const base = {
@@ -399,4 +411,16 @@ describe('on a model', async () => {
     await clean(server)
     assert.deepEqual(errors, [])
   })
-})
+  await llm.close()
+}
+
+await withoutModel()
+await throughSockets()
+await onModel()
+
+it('there were more than 20,000', () => assert.ok(sent > 20_000, `${sent}`))
+for (const [name, error] of results) {
+  it(name, () => {
+    if (error !== null) throw error
+  })
+}
