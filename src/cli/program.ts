@@ -1,5 +1,6 @@
 // The commands under one name, and what they share: help, version, strictness. Knows commander, no models.
 import { Command } from 'commander'
+import { version } from '../llm/version.ts'
 import { addBench } from './bench.ts'
 import { addChat } from './chat.ts'
 import { addDoctor } from './doctor.ts'
@@ -13,7 +14,6 @@ import { addScore } from './score.ts'
 import { addServe } from './serve.ts'
 import { addTemplate } from './template.ts'
 import { addTokenize } from './tokenize.ts'
-import { version } from './version.ts'
 
 const after = `
 MODEL is a folder with a Hugging Face checkpoint, a .gguf file, a name on the hub (org/name, fetched once into the Hugging

@@ -3,15 +3,20 @@
 import { randomUUID } from 'node:crypto'
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
-import { chatCompletions } from './chat.ts'
-import { completions } from './completions.ts'
+import type { z } from 'zod'
+import { envelope as chatBody, chatCompletions } from './chat.ts'
+import { completions, envelope as completionsBody } from './completions.ts'
 import { failureResponse } from './dialect.ts'
 import { Failure, failureOf } from './failure.ts'
-import { health, listModels, oneModel, ready } from './models.ts'
+import type { Answered } from './job.ts'
+import { scrape } from './metrics.ts'
+import { health, listModels, oneModel, ready, version } from './models.ts'
+import { pages } from './openapi.ts'
 import { protocols } from './protocols.ts'
+import { checkOrigin, type ShieldOptions, shieldHeaders } from './shield.ts'
 import type { Site } from './site.ts'
 import type { Caller } from './start.ts'
-import { applyTemplate, detokenize, tokenize } from './text.ts'
+import { applyTemplate, detokenize, detokenizing, tokenize, tokenizing } from './text.ts'
 
 /** What a route's handler is given: the site of a model, or the fleet of a gateway. */
 interface Reporting {
@@ -24,6 +29,14 @@ export interface Route<S = Site> {
   readonly summary: string
   /** Needs no key. */
   readonly open?: boolean
+  /** Needs a key, but takes nothing from its rate limits. */
+  readonly free?: boolean
+  readonly tag?: string
+  readonly body?: z.ZodType
+  /** Whether the body also takes the fields of fields.ts. */
+  readonly fields?: boolean
+  /** What the answer is. */
+  readonly answer?: string
   readonly handle: (
     site: S,
     request: Request,
@@ -41,16 +54,34 @@ const embeddings = (): never => {
 }
 
 export const routes: readonly Route[] = [
+  ...pages(() => routes),
+  { method: 'get', path: '/version', summary: 'What runs here', tag: 'operate', handle: version },
+  {
+    method: 'get',
+    path: '/metrics',
+    summary: "Prometheus, under vLLM's names",
+    tag: 'operate',
+    free: true,
+    handle: scrape,
+  },
   {
     method: 'post',
     path: '/v1/chat/completions',
     summary: 'Chat, streamed or whole',
+    tag: 'generate',
+    body: chatBody,
+    fields: true,
+    answer: 'A chat.completion; with stream, chat.completion.chunk events and [DONE]',
     handle: chatCompletions,
   },
   {
     method: 'post',
     path: '/v1/completions',
     summary: 'Raw prompts; echo; fill in the middle',
+    tag: 'generate',
+    body: completionsBody,
+    fields: true,
+    answer: 'A text_completion; with stream, events of the same and [DONE]',
     handle: completions,
   },
   { method: 'get', path: '/v1/models', summary: 'What is served', handle: listModels },
@@ -61,12 +92,29 @@ export const routes: readonly Route[] = [
     handle: (site, _, __, name) => oneModel(site, name('model')),
   },
   { method: 'post', path: '/v1/embeddings', summary: 'Refused, with the reason', handle: embeddings },
-  { method: 'post', path: '/tokenize', summary: 'Text or messages to ids', handle: tokenize },
-  { method: 'post', path: '/detokenize', summary: 'Ids to text', handle: detokenize },
+  {
+    method: 'post',
+    path: '/tokenize',
+    summary: 'Text or messages to ids',
+    tag: 'text',
+    body: tokenizing,
+    handle: tokenize,
+  },
+  {
+    method: 'post',
+    path: '/detokenize',
+    summary: 'Ids to text',
+    tag: 'text',
+    body: detokenizing,
+    handle: detokenize,
+  },
   {
     method: 'post',
     path: '/apply-template',
     summary: 'Messages as the model reads them',
+    tag: 'text',
+    body: chatBody,
+    fields: true,
     handle: applyTemplate,
   },
   { method: 'get', path: '/health', summary: 'Whether the engine answers', open: true, handle: health },
@@ -82,14 +130,14 @@ export interface Guard {
   allow(key: string | null): Readonly<Record<string, string>>
 }
 
-export interface AppOptions {
+export interface AppOptions extends ShieldOptions {
   readonly guard: Guard
-  readonly origins: readonly string[]
   readonly routes?: readonly Route[]
+  readonly answered?: (answered: Answered) => void
 }
 
 interface Env {
-  Variables: { id: string }
+  Variables: { id: string; key?: string; route?: string; limits?: Readonly<Record<string, string>> }
 }
 
 const exposed = [
@@ -97,6 +145,7 @@ const exposed = [
   'request-id', // Anthropic's name for the same
   'x-latent-warnings',
   'retry-after',
+  'retry-after-ms',
   'x-ratelimit-limit-requests',
   'x-ratelimit-remaining-requests',
   'x-ratelimit-reset-requests',
@@ -122,8 +171,14 @@ export function surround<S extends Reporting>(
     const given = c.req.header('x-request-id')
     const id = given !== undefined && /^[\w.-]{1,128}$/.test(given) ? given : randomUUID()
     c.set('id', id)
+    const start = performance.now()
     await next()
-    c.header('x-request-id', id)
+    const told = [...shieldHeaders(c.res.headers), ...Object.entries(c.var.limits ?? {})]
+    for (const [name, value] of [...told, ['x-request-id', id] as const]) c.header(name, value)
+    options.answered?.({
+      ...{ id, key: c.var.key ?? null, method: c.req.method, path: c.req.path, status: c.res.status },
+      ...{ route: c.var.route ?? null, seconds: (performance.now() - start) / 1000 },
+    })
   })
   app.use(
     cors({
@@ -133,22 +188,24 @@ export function surround<S extends Reporting>(
       maxAge: 86_400,
     }),
   )
+  app.use((c, next) => {
+    checkOrigin(c.req.raw, options)
+    return next()
+  })
   for (const route of all) {
-    app.on(route.method.toUpperCase(), route.path, async (c) => {
-      const request = c.req.raw
-      const key = route.open === true ? null : options.guard.key(request)
-      const extra = route.open === true ? {} : options.guard.allow(key)
-      const answer = await route.handle(
-        site,
-        request,
-        { id: c.get('id'), key },
-        (name) => c.req.param(name) ?? '',
-      )
-      for (const [name, value] of Object.entries(extra)) answer.headers.set(name, value)
-      return answer
+    app.on(route.method.toUpperCase(), route.path, (c) => {
+      c.set('route', route.path)
+      const key = route.open === true ? null : options.guard.key(c.req.raw)
+      if (key !== null) c.set('key', key)
+      if (route.open !== true && route.free !== true) c.set('limits', options.guard.allow(key))
+      const caller = { id: c.var.id, key }
+      return route.handle(site, c.req.raw, caller, (name) => c.req.param(name) ?? '')
     })
   }
-  app.notFound((c) => failureResponse(notFound(c.req.method, c.req.path, all), c.req.path, c.get('id')))
+  app.notFound((c) => {
+    options.guard.key(c.req.raw) // strangers do not learn what there is and what not
+    return failureResponse(notFound(c.req.method, c.req.path, all), c.req.path, c.get('id'))
+  })
   app.onError((error, c) => {
     const failure = failureOf(error)
     if (failure.status >= 500 && !(error instanceof Failure)) site.report(error, c.get('id'))

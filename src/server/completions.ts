@@ -19,7 +19,7 @@ import { textLogprobs, timingsOf, usageOf } from './wire.ts'
 
 const flag = z.boolean({ error: 'must be true or false' }).nullish()
 const ids = z.array(z.int()).min(1)
-const envelope = z.looseObject({
+export const envelope = z.looseObject({
   prompt: z.union([z.string(), ids, z.array(z.string()).min(1), z.array(ids).min(1)], {
     error: 'must be a text, a list of texts, a list of token ids, or a list of such lists',
   }),

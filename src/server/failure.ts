@@ -21,6 +21,7 @@ const types: Readonly<Record<number, string>> = {
   413: 'invalid_request_error',
   415: 'invalid_request_error',
   429: 'rate_limit_error',
+  431: 'invalid_request_error',
   499: 'client_closed_request',
   502: 'upstream_error',
   503: 'overloaded_error',

@@ -164,6 +164,21 @@ const unapplied: Readonly<Record<string, Idle>> = {
   ...idle('messages name who speaks', always, ['bot_id', 'character_card']),
 }
 
+/** The table for readers: each field that is applied (as what), and each that is not (why). */
+export function fieldTable(): {
+  readonly applied: readonly { readonly field: string; readonly as: string }[]
+  readonly ignored: readonly { readonly field: string; readonly why: string }[]
+} {
+  const other = Object.entries(renamed).map(([field, change]) => ({
+    field,
+    as: Object.keys(change(false, field))[0] ?? field,
+  }))
+  return {
+    applied: [...same.map((field) => ({ field, as: field })), ...other],
+    ignored: Object.entries(unapplied).map(([field, { why }]) => ({ field, why })),
+  }
+}
+
 /** What remains of a request's fields once they are read. */
 export interface Read {
   readonly options: Options

@@ -27,8 +27,21 @@ export interface JobEnd extends JobFacts {
   readonly error: unknown
 }
 
-/** Told of every generation; every member is optional. */
+/** An HTTP request whose answer's head is about to leave (a stream's body has yet to come). */
+export interface Answered {
+  readonly id: string
+  readonly key: string | null
+  readonly method: string
+  /** The route that took it; null where there was none. */
+  readonly route: string | null
+  readonly path: string
+  readonly status: number
+  readonly seconds: number
+}
+
+/** Told of every request and generation; every member is optional. */
 export interface Observer {
+  answered?(answered: Answered): void
   begin?(facts: JobFacts): void
   /** A token came, milliseconds after the one before it, or after the request where it is the first. */
   token?(facts: JobFacts, ms: number, first: boolean): void

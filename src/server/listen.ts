@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createServer as createHttp, type Server as HttpServer } from 'node:http'
 import { createServer as createHttps } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
 import { RequestError } from '../tensor/error.ts'
 import type { App } from './app.ts'
@@ -14,6 +15,8 @@ export interface ListenOptions {
   readonly port: number
   /** Files of TLS in PEM. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string } | undefined
+  /** Milliseconds that a client may take to send the headers, and the whole, of a request; default 60 and 300 s. */
+  readonly patience?: { readonly headers: number; readonly request: number }
 }
 
 export interface Listening {
@@ -25,23 +28,18 @@ export interface Listening {
   closeNow(): void
 }
 
-export async function listen(app: App, { host, port, tls }: ListenOptions): Promise<Listening> {
+export async function listen(app: App, options: ListenOptions): Promise<Listening> {
+  const { host, port, tls, patience = { headers: 60_000, request: 300_000 } } = options
   const listener = getRequestListener((request) => app(request), { overrideGlobalObjects: false })
-  const server: HttpServer = tls ? createHttps(pems(tls), listener) : createHttp(listener)
-  server.requestTimeout = 300_000 // a client may take that long to send its request
-  server.headersTimeout = 60_000
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    if (!socket.writable) return
-    const large = error.code === 'HPE_HEADER_OVERFLOW'
-    const failure = large
-      ? new Failure(413, 'the headers are too large')
-      : new Failure(400, 'this is not an HTTP request')
-    const body = JSON.stringify(failure.body)
-    const status = large ? '431 Request Header Fields Too Large' : '400 Bad Request'
-    socket.end(
-      `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-    )
-  })
+  const limits = {
+    headersTimeout: patience.headers,
+    requestTimeout: patience.request,
+    connectionsCheckingInterval: Math.min(30_000, patience.headers),
+  }
+  const server: HttpServer = tls
+    ? createHttps({ ...pems(tls), ...limits }, listener)
+    : createHttp(limits, listener)
+  server.on('clientError', refuseClient)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)))
     server.listen(port, host, resolve)
@@ -58,6 +56,24 @@ export async function listen(app: App, { host, port, tls }: ListenOptions): Prom
       }),
     closeNow: () => server.closeAllConnections(),
   }
+}
+
+const refusals: Readonly<Record<string, readonly [number, string, string]>> = {
+  HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large', 'the headers are too large'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout', 'the request took too long to arrive'],
+}
+
+/** What Node could not read as HTTP never reaches the app. */
+function refuseClient(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy()
+  const [status, reason, message] = refusals[error.code ?? ''] ?? [
+    400,
+    'Bad Request',
+    'this is not an HTTP request',
+  ]
+  const body = JSON.stringify(new Failure(status, message).body)
+  const head = `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/json\r\nconnection: close`
+  socket.end(`${head}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
 }
 
 function pems({ cert, key, ca }: NonNullable<ListenOptions['tls']>) {

@@ -39,6 +39,16 @@ export function oneModel(site: Site, name: string): Response {
   )
 }
 
+/** vLLM's `version` is one string; so is the first member here. */
+export async function version(site: Site): Promise<Response> {
+  const { backend } = await site.llm.stats()
+  const { limits } = site.llm
+  return Response.json({
+    ...{ version: site.version, backend, model: site.names[0], max_model_len: limits.max_model_len },
+    node: process.versions.node,
+  })
+}
+
 /** Alive: the process answers and the engine too. */
 export async function health(site: Site): Promise<Response> {
   await site.llm.stats()

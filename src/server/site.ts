@@ -21,6 +21,10 @@ export interface Site extends Settings {
   readonly responses: Store
   /** Seconds since 1970 when the model was loaded. */
   readonly created: number
+  /** latent's own. */
+  readonly version: string
+  /** What Prometheus reads. */
+  metrics(): Promise<string>
   /** Whether the first answer has been made, so that nobody waits for what is done once. */
   warm(): boolean
   /** Errors that are the server's own, for its log. */

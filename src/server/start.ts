@@ -56,7 +56,7 @@ function begin(
     endpoint,
     stream,
     n,
-    maxTokens: options.max_tokens ?? null,
+    maxTokens: isCount(options.max_tokens) ? options.max_tokens : null,
   })
   try {
     const made = open({ ...options, signal: job.signal })
@@ -69,7 +69,8 @@ function begin(
 }
 
 /** What is wrong with n is said below; here it only has to be a number. */
-const countOf = (n: unknown): number => (Number.isSafeInteger(n) && (n as number) > 0 ? (n as number) : 1)
+const countOf = (n: unknown): number => (isCount(n) && n > 0 ? n : 1)
+const isCount = (n: unknown): n is number => Number.isSafeInteger(n)
 
 function checkLength(tokens: number, { max_tokens }: Options, { llm }: Site): void {
   const { max_model_len } = llm.limits

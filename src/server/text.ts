@@ -7,7 +7,7 @@ import { Failure } from './failure.ts'
 import { checkModel, type Site } from './site.ts'
 
 const flag = z.boolean({ error: 'must be true or false' }).nullish()
-const tokenizing = z.looseObject({
+export const tokenizing = z.looseObject({
   prompt: z.string({ error: 'must be text' }).nullish(),
   content: z.string({ error: 'must be text' }).nullish(),
   add_special_tokens: flag,
@@ -49,7 +49,7 @@ function chatIds(site: Site, fields: Readonly<Record<string, unknown>>): readonl
   return encodeChat(messages, options, site.llm.template)
 }
 
-const detokenizing = z.looseObject({
+export const detokenizing = z.looseObject({
   tokens: z.array(z.int('must be a token id'), { error: 'must be a list of token ids' }),
   skip_special_tokens: flag,
 })
