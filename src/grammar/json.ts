@@ -5,8 +5,8 @@ import {
   chars,
   charsOf,
   choice,
-  everyAscii,
   type Expr,
+  everyAscii,
   optional,
   type Rules,
   range,
@@ -106,10 +106,7 @@ export function createJson(rules: Rules, avoid = ''): Json {
     ),
   )
   const escape = rules.define(choice(chars(charsOf('"\\/bfnrt')), unicode))
-  const letter = (next: Expr): Expr[] => [
-    sequence(chars(raw), next),
-    sequence(text('\\'), escape, next),
-  ]
+  const letter = (next: Expr): Expr[] => [sequence(chars(raw), next), sequence(text('\\'), escape, next)]
   const tail = rules.reserve()
   tail.fill(choice(quote, ...letter(tail.rule)), followsValue)
   const string = rules.define(sequence(quote, tail.rule))
@@ -150,8 +147,7 @@ export function createJson(rules: Rules, avoid = ''): Json {
   const anyKey = rules.reserve()
   anyKey.fill(choice(keyEnd, ...keyLetter(anyKey.rule, '"\\bfnrt', raw)), beginsValue)
 
-  const pair = (name: string, value: Expr): Expr =>
-    sequence(text(`${JSON.stringify(name)}:`), space, value)
+  const pair = (name: string, value: Expr): Expr => sequence(text(`${JSON.stringify(name)}:`), space, value)
   const keyedPair = (key: Expr, value: Expr): Expr => sequence(quote, key, keyEnd, space, value)
   const otherPair = (names: readonly string[], value: Expr): Expr =>
     sequence(quote, otherKey(names), space, value)

@@ -1,7 +1,17 @@
 // Regular expressions as people write them (ECMAScript without what no grammar can say) -> a grammar of the texts they
 // match. Knows nothing of JSON: whoever asks says how a set of characters is spelled.
 import { RequestError } from '../tensor/error.ts'
-import { type Chars, charsOf, choice, everyAscii, type Expr, nothing, range, repeat, sequence } from './expr.ts'
+import {
+  type Chars,
+  charsOf,
+  choice,
+  type Expr,
+  everyAscii,
+  nothing,
+  range,
+  repeat,
+  sequence,
+} from './expr.ts'
 
 type Node =
   | { readonly kind: 'set'; readonly set: Chars }
@@ -57,7 +67,10 @@ export function parsePattern(source: string, path: string): Pattern {
     try {
       new RegExp(source) // looser about escapes, as patterns in the wild are
     } catch (error) {
-      throw new RequestError(`${path} is no regular expression: ${(error as Error).message}`, 'structured_outputs')
+      throw new RequestError(
+        `${path} is no regular expression: ${(error as Error).message}`,
+        'structured_outputs',
+      )
     }
   }
   const { node, barred } = createParser(source, path).parse()
@@ -167,13 +180,18 @@ function span(node: Node): [number, number | null] {
   if (node.kind === 'set') return [1, 1]
   if (node.kind === 'repeat') {
     const [least, most] = span(node.of)
-    return [least * node.least, most === null || node.most === null ? (most === 0 ? 0 : null) : most * node.most]
+    return [
+      least * node.least,
+      most === null || node.most === null ? (most === 0 ? 0 : null) : most * node.most,
+    ]
   }
   if (node.kind === 'sequence') {
-    return node.parts.map(span).reduce<[number, number | null]>(
-      ([least, most], [a, b]) => [least + a, most === null || b === null ? null : most + b],
-      [0, 0],
-    )
+    return node.parts
+      .map(span)
+      .reduce<[number, number | null]>(
+        ([least, most], [a, b]) => [least + a, most === null || b === null ? null : most + b],
+        [0, 0],
+      )
   }
   if (node.kind !== 'choice') return [0, 0]
   const spans = node.of.map(span)
@@ -247,7 +265,8 @@ function createParser(
       const kind = letters[at++]
       if (kind === '<' && peek() !== '=' && peek() !== '!') {
         while (letters[at++] !== '>');
-      } else if (kind !== ':') no(kind === '=' || kind === '!' || kind === '<' ? 'a lookaround' : 'a group with flags')
+      } else if (kind !== ':')
+        no(kind === '=' || kind === '!' || kind === '<' ? 'a lookaround' : 'a group with flags')
     }
     const inside = alternatives()
     eat(')')

@@ -59,17 +59,28 @@ export interface Surroundings {
 }
 
 /** The grammar of a request. */
-export function answerGrammar(given: unknown, { lead = '', controls = [] }: Surroundings = {}): AnswerGrammar {
+export function answerGrammar(
+  given: unknown,
+  { lead = '', controls = [] }: Surroundings = {},
+): AnswerGrammar {
   const field = 'structured_outputs'
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    throw new RequestError(`${field} must be an object with one of ${kinds.join(', ')}; ${show(given)} given`, field)
+    throw new RequestError(
+      `${field} must be an object with one of ${kinds.join(', ')}; ${show(given)} given`,
+      field,
+    )
   }
   const options = given as StructuredOutputs
   const odd = Object.keys(options).find((name) => !kinds.includes(name as (typeof kinds)[number]))
   if (odd !== undefined) {
-    throw new RequestError(`${field}.${odd} does not exist; it has one of ${kinds.join(', ')}`, `${field}.${odd}`)
+    throw new RequestError(
+      `${field}.${odd} does not exist; it has one of ${kinds.join(', ')}`,
+      `${field}.${odd}`,
+    )
   }
-  const set = kinds.filter((kind) => options[kind] !== undefined && options[kind] !== null && !isOff(options, kind))
+  const set = kinds.filter(
+    (kind) => options[kind] !== undefined && options[kind] !== null && !isOff(options, kind),
+  )
   if (set.length !== 1) {
     const which = set.length === 0 ? 'none is' : `${set.join(' and ')} are`
     throw new RequestError(`${field} must have exactly one of ${kinds.join(', ')}; ${which} set`, field)
@@ -154,7 +165,9 @@ function regexGrammar(given: unknown, lead: string): { text: string; barred: str
 function choiceGrammar(given: unknown, lead: string): { text: string; barred: string } {
   const fits = Array.isArray(given) && given.length > 0 && given.length <= mostChoices
   if (!fits || given.some((it) => typeof it !== 'string' || it === '')) {
-    throw new RequestError(`it must be a list of 1 to ${mostChoices} texts that are not empty, ${show(given)} given`)
+    throw new RequestError(
+      `it must be a list of 1 to ${mostChoices} texts that are not empty, ${show(given)} given`,
+    )
   }
   return { text: printed(() => choice(...(given as string[]).map(text)), lead), barred: '' }
 }
@@ -174,7 +187,9 @@ function tagGrammar(given: unknown, controls: readonly string[]): AnswerGrammar 
   const around = [...triggers, ...structures.flatMap(({ begin, end }) => [begin, end])]
   const shown = controls.filter((control) => around.some((it) => it.includes(control)))
   // a control token that may come around a region must not fit into a string inside it
-  const avoid = [...new Set(shown.map((control) => control[0]))].filter((letter) => letter < '\u0080').join('')
+  const avoid = [...new Set(shown.map((control) => control[0]))]
+    .filter((letter) => letter < '\u0080')
+    .join('')
   const tags = structures.map(({ begin, schema, end }, i) => {
     if (!triggers.some((trigger) => begin.startsWith(trigger))) {
       throw new RequestError(`structures[${i}].begin starts with none of the triggers: ${show(begin)}`)
@@ -196,7 +211,8 @@ function readTag(given: unknown): StructuralTag {
   const tag = (typeof given === 'object' && given !== null ? given : {}) as Partial<StructuralTag>
   const texts = (value: unknown): boolean =>
     Array.isArray(value) && value.length > 0 && value.every((it) => typeof it === 'string' && it !== '')
-  if (!texts(tag.triggers)) throw new RequestError(`triggers must be a list of texts, ${show(tag.triggers)} given`)
+  if (!texts(tag.triggers))
+    throw new RequestError(`triggers must be a list of texts, ${show(tag.triggers)} given`)
   const list: unknown = tag.structures
   const isStructure = (it: Partial<TagStructure> | null): boolean =>
     texts([it?.begin]) && texts([it?.end]) && it?.schema !== undefined
@@ -205,7 +221,8 @@ function readTag(given: unknown): StructuralTag {
   }
   for (const [i, a] of tag.triggers!.entries()) {
     const other = tag.triggers!.find((b, j) => i !== j && b.startsWith(a))
-    if (other) throw new RequestError(`the trigger ${show(a)} begins the trigger ${show(other)}; keep the shorter`)
+    if (other)
+      throw new RequestError(`the trigger ${show(a)} begins the trigger ${show(other)}; keep the shorter`)
   }
   return tag as StructuralTag
 }
@@ -214,4 +231,3 @@ function show(value: unknown): string {
   const shown = JSON.stringify(value) ?? String(value)
   return shown.length > 60 ? `${shown.slice(0, 57)}...` : shown
 }
-

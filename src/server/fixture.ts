@@ -13,7 +13,7 @@ export interface Fixture {
 }
 
 export async function serveDemo(options: ServerOptions = {}): Promise<Fixture> {
-  const llm = await load('demo', { backend: 'cpu', threads: 1, max_model_len: 4096 })
+  const llm = await load('demo', { threads: 1, max_model_len: 4096 })
   const server = createServer(llm, options)
   const listening: Listening = await listen(server.app, { host: '127.0.0.1', port: 0 })
   async function close(): Promise<void> {
@@ -30,6 +30,31 @@ export async function until(holds: () => boolean): Promise<boolean> {
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
   return holds()
+}
+
+/** Nothing runs any more, in the server and in the engine. */
+export async function idle({ server, llm }: Fixture): Promise<void> {
+  const isIdle = async (): Promise<boolean> =>
+    server.jobs.sequences === 0 && (await llm.stats()).running === 0
+  for (let tries = 0; tries < 1000 && !(await isIdle()); tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  if (!(await isIdle())) throw new Error('sequences are still at work')
+}
+
+/** A tool whose arguments are easily judged. */
+export const weather = {
+  type: 'function' as const,
+  function: {
+    name: 'weather',
+    description: 'The weather of a city',
+    parameters: {
+      type: 'object',
+      properties: { city: { enum: ['Paris', 'Rome'] }, days: { type: 'integer', minimum: 1, maximum: 3 } },
+      required: ['city', 'days'],
+      additionalProperties: false,
+    },
+  },
 }
 
 /** A reading whose reader makes of each token what `script` says, and ends with `finish`. */

@@ -1,44 +1,21 @@
-// The clients people have, unchanged, against a real server with the demo model: openai-node and the AI SDK's two
-// packages. What a client throws or parses here is what its users see.
+// openai-node, unchanged, against a real server with the demo model: what it throws or parses here is what its users see.
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { createDeepSeek } from '@ai-sdk/deepseek'
-import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
-import { APICallError, generateText, jsonSchema, streamText, type ToolSet, tool } from 'ai'
 import OpenAI from 'openai'
-import { load } from '../index.ts'
-import type { LLM } from '../llm/load.ts'
 import { Failure } from './failure.ts'
-import { type Listening, listen } from './listen.ts'
-import { createServer, type Server } from './server.ts'
+import { type Fixture, idle, serveDemo } from './fixture.ts'
+import { listen } from './listen.ts'
 
-let llm: LLM
-let server: Server
-let at: Listening
+let demo: Fixture
 let client: OpenAI
 
 before(async () => {
-  llm = await load(undefined, { backend: 'cpu', threads: 1, max_model_len: 4096 })
-  server = createServer(llm, { origins: ['https://page.example'] })
-  at = await listen(server.app, { host: '127.0.0.1', port: 0 })
-  client = new OpenAI({ baseURL: `${at.url}/v1`, apiKey: 'none', maxRetries: 0 })
+  demo = await serveDemo()
+  client = new OpenAI({ baseURL: `${demo.url}/v1`, apiKey: 'none', maxRetries: 0 })
 })
-after(async () => {
-  at.closeNow()
-  await at.close()
-  await llm.close()
-})
+after(() => demo.close())
 
 const who = [{ role: 'user' as const, content: 'Who are you?' }]
-const idle = async (): Promise<void> => {
-  const end = Date.now() + 5000
-  while ((server.jobs.sequences > 0 || (await llm.stats()).running > 0) && Date.now() < end) {
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-  assert.equal(server.jobs.sequences, 0)
-  assert.equal((await llm.stats()).running, 0)
-}
-
 describe('openai-node', () => {
   it('a plain answer, with usage in both shapes and timings', async () => {
     const answer = await client.chat.completions.create({
@@ -115,7 +92,7 @@ describe('openai-node', () => {
     let seen = 0
     for await (const _ of stream) if (++seen === 5) break
     assert.equal(seen, 5)
-    await idle()
+    await idle(demo)
   })
 
   it('an aborted request frees its sequence', async () => {
@@ -126,7 +103,7 @@ describe('openai-node', () => {
     )
     setTimeout(() => control.abort(), 200)
     await assert.rejects(asked, OpenAI.APIUserAbortError)
-    await idle()
+    await idle(demo)
   })
 
   it('errors are of its own classes, and say what mends them', async () => {
@@ -161,7 +138,7 @@ describe('openai-node', () => {
     let refusals = 2
     const app = async (request: Request): Promise<Response> => {
       if (refusals-- > 0) return new Failure(503, 'full', { headers: { 'retry-after-ms': '5' } }).response()
-      return server.app(request)
+      return demo.server.app(request)
     }
     const busy = await listen(app, { host: '127.0.0.1', port: 0 })
     const patient = new OpenAI({ baseURL: `${busy.url}/v1`, apiKey: 'none', maxRetries: 2 })
@@ -228,188 +205,5 @@ describe('openai-node', () => {
       temperature: 1,
     })
     assert.equal(plain.choices.length, texts.length)
-  })
-})
-
-const weather = {
-  type: 'function' as const,
-  function: {
-    name: 'weather',
-    description: 'The weather of a city',
-    parameters: {
-      type: 'object',
-      properties: { city: { enum: ['Paris', 'Rome'] }, days: { type: 'integer', minimum: 1, maximum: 3 } },
-      required: ['city', 'days'],
-      additionalProperties: false,
-    },
-  },
-}
-const ask = { model: 'demo', messages: who, temperature: 0 }
-
-describe('openai-node, tools and structure', () => {
-  it('a required call, whole', async () => {
-    const answer = await client.chat.completions.create({
-      ...ask,
-      tools: [weather],
-      tool_choice: 'required',
-      parallel_tool_calls: false,
-    })
-    const [call] = answer.choices[0].message.tool_calls ?? []
-    assert.ok(call.type === 'function')
-    assert.equal(call.function.name, 'weather')
-    const given = JSON.parse(call.function.arguments) as { city: string; days: number }
-    assert.ok(['Paris', 'Rome'].includes(given.city) && given.days >= 1 && given.days <= 3)
-    assert.equal(answer.choices[0].finish_reason, 'tool_calls')
-  })
-
-  it('a named call, streamed: the name first, the arguments in pieces, the same in the end', async () => {
-    const choice = { type: 'function' as const, function: { name: 'weather' } }
-    const whole = await client.chat.completions.create({ ...ask, tools: [weather], tool_choice: choice })
-    const stream = client.chat.completions.stream({ ...ask, tools: [weather], tool_choice: choice })
-    const final = await stream.finalChatCompletion()
-    const [a] = whole.choices[0].message.tool_calls ?? []
-    const [b] = final.choices[0].message.tool_calls ?? []
-    assert.ok(a.type === 'function' && b.type === 'function')
-    assert.deepEqual(b.function.arguments, a.function.arguments)
-    assert.equal(final.choices[0].finish_reason, 'tool_calls')
-  })
-
-  it('calls and results go back as messages', async () => {
-    const answer = await client.chat.completions.create({
-      ...ask,
-      max_tokens: 4,
-      tools: [weather],
-      tool_choice: 'none',
-      messages: [
-        ...who,
-        {
-          role: 'assistant',
-          tool_calls: [
-            {
-              id: 'a',
-              type: 'function',
-              function: { name: 'weather', arguments: '{"city":"Rome","days":1}' },
-            },
-          ],
-        },
-        { role: 'tool', tool_call_id: 'a', content: 'sun' },
-      ],
-    })
-    assert.equal(answer.choices[0].finish_reason, 'length')
-  })
-
-  it('wrong tools are refused by name', async () => {
-    const wrong = (fields: object) => client.chat.completions.create({ ...ask, ...fields })
-    await assert.rejects(wrong({ tools: [weather, weather] }), /two tools are named 'weather'/)
-    await assert.rejects(
-      wrong({ tools: [weather], tool_choice: { type: 'function', function: { name: 'x' } } }),
-      /not among the tools/,
-    )
-    await assert.rejects(wrong({ tools: [{ type: 'web_search' }] }), /only 'function' is known/)
-    await assert.rejects(wrong({ tool_choice: 'required' }), /there are no tools/)
-    await assert.rejects(
-      wrong({ tools: [weather], response_format: { type: 'json_object' } }),
-      /both structured/,
-    )
-  })
-
-  it('a schema is kept', async () => {
-    const schema = {
-      type: 'object',
-      properties: { ok: { type: 'boolean' }, n: { type: 'integer', minimum: 0, maximum: 9 } },
-      required: ['ok', 'n'],
-      additionalProperties: false,
-    }
-    const answer = await client.chat.completions.create({
-      ...ask,
-      response_format: { type: 'json_schema', json_schema: { name: 'x', schema, strict: true } },
-    })
-    const value = JSON.parse(answer.choices[0].message.content ?? '') as { ok: boolean; n: number }
-    assert.equal(typeof value.ok, 'boolean')
-    assert.ok(value.n >= 0 && value.n <= 9)
-    assert.equal(answer.choices[0].finish_reason, 'stop')
-    const bad = { type: 'object', properties: { a: { type: 'array', uniqueItems: true } } }
-    await assert.rejects(
-      client.chat.completions.create({
-        ...ask,
-        response_format: { type: 'json_schema', json_schema: { name: 'x', schema: bad } },
-      }),
-      /uniqueItems/,
-    )
-  })
-})
-
-describe('AI SDK', () => {
-  const models = () => [
-    createOpenAICompatible({ name: 'latent', baseURL: `${at.url}/v1`, includeUsage: true })('demo'),
-    createDeepSeek({ baseURL: `${at.url}/v1`, apiKey: 'none' })('deepseek-chat'),
-  ]
-
-  it('text, whole and streamed, with usage and cache hits', async () => {
-    for (const model of models()) {
-      const whole = await generateText({ model, prompt: 'Who are you?', temperature: 0 })
-      assert.match(whole.text, /demo model/)
-      assert.equal(whole.finishReason, 'stop')
-      assert.ok((whole.usage.inputTokens ?? 0) > 0 && (whole.usage.outputTokens ?? 0) > 0)
-      const streamed = streamText({ model, prompt: 'Who are you?', temperature: 0 })
-      let text = ''
-      for await (const piece of streamed.textStream) text += piece
-      assert.equal(text, whole.text)
-      assert.equal((await streamed.usage).outputTokens, whole.usage.outputTokens)
-    }
-  })
-
-  it('tools, whole and streamed', async () => {
-    const schema = jsonSchema(weather.function.parameters as object)
-    const tools: ToolSet = {
-      weather: tool({ description: 'weather', inputSchema: schema }) as ToolSet[string],
-    }
-    for (const model of models()) {
-      const whole = await generateText({
-        model,
-        prompt: 'Who are you?',
-        tools,
-        toolChoice: 'required',
-        temperature: 0,
-      })
-      assert.equal(whole.toolCalls[0].toolName, 'weather')
-      assert.equal(whole.finishReason, 'tool-calls')
-      const streamed = streamText({
-        model,
-        prompt: 'Who are you?',
-        tools,
-        toolChoice: 'required',
-        temperature: 0,
-      })
-      await streamed.consumeStream()
-      assert.deepEqual(
-        (await streamed.toolCalls).map(({ input }) => input),
-        whole.toolCalls.map(({ input }) => input),
-      )
-    }
-  })
-
-  it('errors say what the server said', async () => {
-    const [model] = models()
-    await assert.rejects(generateText({ model, prompt: 'x', topP: 9, maxRetries: 0 }), (error) => {
-      assert.ok(APICallError.isInstance(error))
-      assert.match(error.message, /top_p/)
-      return true
-    })
-  })
-
-  it('an abort frees the sequence', async () => {
-    const [model] = models()
-    const control = new AbortController()
-    const streamed = streamText({
-      model,
-      prompt: 'Write',
-      maxOutputTokens: 3000,
-      abortSignal: control.signal,
-      onError: () => undefined,
-    })
-    let seen = 0
-    for await (const _ of streamed.textStream) if (++seen === 3) control.abort()
-    await idle()
   })
 })

@@ -8,7 +8,18 @@ import type { Fields } from './body.ts'
 import { nativeSyntax, promptedSyntax } from './calls.ts'
 import { Failure } from './failure.ts'
 import type { Options, Warning } from './fields.ts'
-import type { Tool, ToolChoice } from './tools.ts'
+
+export interface Tool {
+  readonly name: string
+  readonly description?: string | undefined
+  /** JSON Schema of the arguments. */
+  readonly parameters: Fields
+  /** Arguments that do not fit the schema are worse than no answer. */
+  readonly strict: boolean
+}
+
+/** Which calls an answer may or must hold. */
+export type ToolChoice = 'auto' | 'none' | 'required' | { readonly name: string }
 
 export interface CallGrammar {
   readonly options: Options

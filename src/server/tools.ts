@@ -10,19 +10,7 @@ import { createCallReader, nativeSyntax, promptedSyntax } from './calls.ts'
 import { Failure } from './failure.ts'
 import type { Options, Warning } from './fields.ts'
 import type { Site } from './site.ts'
-import { callGrammar } from './toolgrammar.ts'
-
-export interface Tool {
-  readonly name: string
-  readonly description?: string | undefined
-  /** JSON Schema of the arguments. */
-  readonly parameters: Fields
-  /** Arguments that do not fit the schema are worse than no answer. */
-  readonly strict: boolean
-}
-
-/** Which calls an answer may or must hold. */
-export type ToolChoice = 'auto' | 'none' | 'required' | { readonly name: string }
+import { callGrammar, type Tool, type ToolChoice } from './toolgrammar.ts'
 
 export interface ToolPlan {
   readonly messages: readonly Message[]
