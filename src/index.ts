@@ -12,6 +12,7 @@ export {
 export type { EngineLimits, EngineStats } from './engine/engine.ts'
 export type { Choice } from './engine/logprobs.ts'
 export type { Answer, Chunk, Completion, Result, Timings, Usage } from './llm/completion.ts'
+export type { StructuralTag, StructuredOutputs, TagStructure } from './grammar/structured.ts'
 export { type LLM, type LoadOptions, load, locate } from './llm/load.ts'
 export type { ChatOptions, CompleteOptions, GenerateOptions } from './llm/request.ts'
 export { type ScoreOptions, type Scores, score } from './llm/score.ts'

@@ -10,6 +10,7 @@ const floors: Readonly<Record<string, number>> = {
   tensor: 0,
   backend: 1,
   checkpoint: 1,
+  grammar: 1,
   model: 2,
   engine: 3,
   tokenizer: 3,

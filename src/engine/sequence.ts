@@ -4,6 +4,7 @@
 //   tokens   [ prompt ............ | output ....... ]
 //   computed [ latents in `pages` .......... )          the rest is what a step still has to compute
 //   published[ whole pages others may share )           always <= computed / pageSize
+import type { Matcher } from './matcher.ts'
 import type { Counts } from './sampler.ts'
 import type { SamplingParams } from './sampling.ts'
 
@@ -31,6 +32,8 @@ export class Sequence {
   /** Prompt tokens that were found in the cache when it first ran; null before. */
   cachedTokens: number | null = null
   counts: Counts
+  /** Its place in the grammar of its answer. Knows tokens, not pages: preemption does not touch it. */
+  readonly matcher: Matcher | null
   readonly promptLogits: boolean
   /** Prompt positions whose log-probabilities are already out. */
   promptScored = 0
@@ -46,6 +49,7 @@ export class Sequence {
     maxLength: number
     salt: string
     counts: Counts
+    matcher: Matcher | null
     now: number
   }) {
     this.order = given.order
@@ -58,6 +62,7 @@ export class Sequence {
     this.maxLength = given.maxLength
     this.salt = given.salt
     this.counts = given.counts
+    this.matcher = given.matcher
     this.promptLogits = given.params.prompt_logprobs !== null
     this.arrived = given.now
   }

@@ -63,6 +63,8 @@ export interface CompletionParts {
   readonly signal: AbortSignal | undefined
   /** What the chat template puts between its generation prompt and an answer: cut from the answer's beginning. */
   readonly lead: string
+  /** The tokens, packed for grammars. */
+  readonly vocabulary: () => SharedArrayBuffer
 }
 
 interface Writer {
@@ -89,6 +91,9 @@ export function createCompletion(parts: CompletionParts): Completion {
       n: options.n,
       priority: options.priority,
       cache_salt: options.cacheSalt,
+      ...(options.outputs !== null && {
+        grammar: { outputs: options.outputs, lead: parts.lead, vocabulary: parts.vocabulary() },
+      }),
     }
     let open = options.n
     for await (const event of engine.generate(request, parts.signal)) {
