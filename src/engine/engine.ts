@@ -1,8 +1,8 @@
 // Token ids in, token ids out: many requests at once over one model and one paged cache. Knows no text.
 // The property that guards it: tokens do not depend on batching, chunking, preemption or cached prefixes.
-import type { AnswerGrammar } from '../grammar/structured.ts'
-import type { Vocabulary } from '../grammar/vocabulary.ts'
+import type { GrammarCounts } from './grammar.ts'
 import type { Choice } from './logprobs.ts'
+import type { GrammarRequest } from './masking.ts'
 import type { SamplingParams } from './sampling.ts'
 
 /** Sizes of an engine, spelled as vLLM spells them. */
@@ -27,8 +27,8 @@ export interface EngineRequest {
   readonly priority?: number
   /** Requests share cached prefixes only with requests of the same salt. */
   readonly cache_salt?: string
-  /** What the answers are held to, and the tokens in whose terms. */
-  readonly grammar?: { readonly answer: AnswerGrammar; readonly vocabulary: Vocabulary }
+  /** What the answer must be; each of the n answers follows it by itself. */
+  readonly grammar?: GrammarRequest | null
   /** Tell how much of the prompt is computed while it is. */
   readonly progress?: boolean
 }
@@ -59,13 +59,14 @@ export type FinishReason = 'stop' | 'length'
 export interface TokenEvent {
   /** Which of the n answers. */
   readonly index: number
-  /** Null only where an answer ends without a further token (max_tokens 0), and in events of progress. */
+  /** Null only where an answer ends without a further token: max_tokens 0, or a grammar that allows nothing more. */
   readonly choice: Choice | null
   readonly finish: FinishReason | null
   /** The stop token that ended the answer; null for end-of-sequence, length and running answers. */
   readonly stopToken: number | null
   /** With an answer's first event. */
   readonly prompt: PromptReport | null
+  /** In events without a token, before the first one, where it was asked for. */
   readonly progress?: PromptProgress
 }
 
@@ -86,6 +87,7 @@ export interface EngineStats {
   readonly preemptions: number
   readonly prefixQueries: number
   readonly prefixHits: number
+  readonly grammars: GrammarCounts
 }
 
 /** The same in this thread (local.ts) and across a worker thread (worker.ts). */

@@ -2,11 +2,11 @@
 // new requests enter between steps, so a step's pages never move under it.
 import { setMaxListeners } from 'node:events'
 import type { Backend, Pages } from '../backend/backend.ts'
-import { type Compiled, createMasker, type Masker } from '../grammar/masker.ts'
 import type { Model } from '../model/deepseek2.ts'
 import { CapacityError, RequestError } from '../tensor/error.ts'
 import { assemble, type WantedRow } from './batch.ts'
 import type { Engine, EngineLimits, EngineRequest, EngineStats, FinishReason, TokenEvent } from './engine.ts'
+import { createGrammars, type Prepared } from './grammar.ts'
 import type { Choice } from './logprobs.ts'
 import { PagePool } from './pages.ts'
 import { createQueue, type Queue } from './queue.ts'
@@ -26,6 +26,8 @@ export interface EngineParts {
   readonly prefixCaching?: boolean
   readonly warnings?: readonly string[]
   readonly close?: () => void
+  /** Longest that a grammar may take to compile, milliseconds. */
+  readonly grammarPatience?: number
 }
 
 /** What the engine keeps of a sequence for its listener. */
@@ -43,19 +45,24 @@ export function createEngine(parts: EngineParts): Engine {
   const sample = createSampler(parts.vocabSize)
   const listeners = new Map<Sequence, Listener>()
   const cancelled = new Set<Sequence>()
+  const grammars = createGrammars({
+    vocabSize: parts.vocabSize,
+    eosTokenIds: parts.eosTokenIds,
+    ...(parts.grammarPatience !== undefined && { patience: parts.grammarPatience }),
+  })
   const counters = { steps: 0, promptTokens: 0, outputTokens: 0 }
   let arrivals = 0
-  let masker: Masker | null = null
   let looping: Promise<void> | null = null
   let closed = false
 
   async function* generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<TokenEvent, void> {
     if (closed) throw new RequestError('the engine is closed; load the model again')
     signal?.throwIfAborted()
+    checkPrompt(request.prompt_token_ids, request.n ?? 1)
+    const grammar = request.grammar ? await grammars.prepare(request.grammar, signal) : null
+    if (closed) throw new RequestError('the engine is closed; load the model again')
     const queue = createQueue<TokenEvent>()
-    const grammar = await compile(request, signal)
-    if (closed) throw new RequestError('the engine was closed before the answer began')
-    const sequences = admit(request, queue, grammar)
+    const sequences = admit(request, grammar, queue)
     const leave = (): void => {
       for (const sequence of sequences) if (listeners.has(sequence)) cancelled.add(sequence)
       looping ??= loop()
@@ -77,29 +84,15 @@ export function createEngine(parts: EngineParts): Engine {
     } finally {
       signal?.removeEventListener('abort', abort)
       leave()
-      grammar?.release()
     }
-  }
-
-  /** Before the request waits in line: others go on meanwhile. */
-  async function compile(request: EngineRequest, signal?: AbortSignal): Promise<Compiled | null> {
-    if (!request.grammar) return null
-    const { answer, vocabulary } = request.grammar
-    checkPrompt(request.prompt_token_ids, request.n ?? 1)
-    masker ??= createMasker({ vocabulary, size: parts.vocabSize, stop: parts.eosTokenIds })
-    const compiled = await masker.compile(answer, signal)
-    if (signal?.aborted) compiled.release()
-    signal?.throwIfAborted()
-    return compiled
   }
 
   function admit(
     request: EngineRequest,
+    grammar: Prepared | null,
     queue: Queue<TokenEvent>,
-    grammar: Compiled | null,
   ): readonly Sequence[] {
     const { prompt_token_ids: prompt, params, n = 1 } = request
-    checkPrompt(prompt, n)
     const room = limits.max_model_len - prompt.length
     const maxLength = prompt.length + Math.min(params.max_tokens ?? room, room)
     const seed = params.seed ?? Math.floor(Math.random() * 2 ** 48)
@@ -115,13 +108,13 @@ export function createEngine(parts: EngineParts): Engine {
           maxLength,
           salt: request.cache_salt ?? '',
           counts: createCounts(prompt),
-          now: performance.now(),
           matcher: grammar?.open() ?? null,
-          progress: request.progress === true && index === 0,
+          now: performance.now(),
         }),
     )
     for (const [index, sequence] of sequences.entries()) {
       if (index > 0 && !sequence.promptLogits) sequence.leader = sequences[0]
+      sequence.progress = request.progress === true && index === 0
       listeners.set(sequence, { index, queue, scored: [null], reported: false })
       scheduler.add(sequence)
     }
@@ -152,7 +145,12 @@ export function createEngine(parts: EngineParts): Engine {
       while (!closed) {
         for (const sequence of cancelled) letGo(sequence)
         cancelled.clear()
+        endComplete()
         const shares = scheduler.plan()
+        if (shares.length === 0 && scheduler.held) {
+          await new Promise((resolve) => setTimeout(resolve, 1)) // until a compile is done; requests may come meanwhile
+          continue
+        }
         if (shares.length === 0) break
         try {
           await step(shares)
@@ -176,30 +174,63 @@ export function createEngine(parts: EngineParts): Engine {
     counters.steps++
     for (const share of shares) scheduler.commit(share)
     for (const { sequence } of shares) if (sequence.progress) tellProgress(sequence)
+    const full: (() => Promise<void>)[] = []
     for (const [row, want] of wanted.entries()) {
       const V = parts.vocabSize
+      const { sequence } = want.share
       try {
-        await settle(want, logits.subarray(row * V, (row + 1) * V))
+        if (sequence.matcher && samples(want)) await sequence.matcher.settled()
+        const later = settle(want, logits.subarray(row * V, (row + 1) * V))
+        if (later) full.push(later)
       } catch (error) {
-        fail(want.share.sequence, error)
+        fail(sequence, error)
+      }
+    }
+    grammars.flush() // the next masks are computed while the next step is
+    for (const later of full) await later()
+  }
+
+  function samples({ share: { sequence }, position }: WantedRow): boolean {
+    return position >= sequence.promptLength - 1 && sequence.tokens.length < sequence.maxLength
+  }
+
+  /** Answers whose grammar allows nothing more are not computed any further. */
+  function endComplete(): void {
+    for (const sequence of [...scheduler.running]) {
+      const { matcher } = sequence
+      const listener = listeners.get(sequence)
+      if (listener && sequence.outputLength > 0 && matcher?.ready() && matcher.ended()) {
+        emit(sequence, listener, null, 'stop', null)
       }
     }
   }
 
-  /** Turns one row of logits into a prompt's log-probability or a new token. */
-  async function settle({ share: { sequence }, position }: WantedRow, logits: Float32Array): Promise<void> {
+  /**
+   * Turns one row of logits into a prompt's log-probability or a new token. What it returns is left to do once all
+   * rows have their token.
+   */
+  function settle(
+    { share: { sequence }, position }: WantedRow,
+    logits: Float32Array,
+  ): (() => Promise<void>) | null {
     const listener = listeners.get(sequence)
-    if (!listener) return
+    if (!listener) return null
+    const { matcher } = sequence
     if (position < sequence.promptLength - 1) {
       const top = sequence.params.prompt_logprobs ?? 0
       listener.scored.push(tokenLogprobs(logits, sequence.tokens[position + 1], top))
       sequence.promptScored = position + 1
-      return
+      return null
     }
     if (sequence.tokens.length >= sequence.maxLength) {
       emit(sequence, listener, null, 'length', null) // max_tokens 0: only the prompt was wanted
-      return
+      return null
     }
+    if (matcher?.ended()) {
+      emit(sequence, listener, null, 'stop', null)
+      return null
+    }
+    if (matcher?.stuck()) throw stuckAt(sequence.outputLength)
     const state = {
       promptTokens: sequence.prompt,
       outputTokens: sequence.tokens.slice(sequence.promptLength),
@@ -207,16 +238,27 @@ export function createEngine(parts: EngineParts): Engine {
       seed: sequence.seed,
       eosTokenIds: parts.eosTokenIds,
       limit: parts.tokens,
-      allowed: sequence.matcher && (await sequence.matcher.mask()),
+      allowed: matcher?.words ?? null,
     }
-    if (!listeners.has(sequence)) return // closed while the mask was awaited
     const choice = sample(logits, sequence.params, state, sequence.counts)
     sequence.tokens.push(choice.token)
     sequence.counts.push(choice.token)
     counters.outputTokens++
     const { finish, stopToken } = ending(sequence, choice.token)
-    if (finish === null) sequence.matcher?.accept(choice.token)
+    if (matcher && finish !== 'stop') matcher.advance(choice.token)
+    if (matcher && finish === 'length') return () => endFull(sequence, listener, choice)
     emit(sequence, listener, choice, finish, stopToken)
+    return null
+  }
+
+  /** The last token that there was room for may have been the last of the grammar too: then nothing was cut off. */
+  async function endFull(sequence: Sequence, listener: Listener, choice: Choice): Promise<void> {
+    try {
+      await sequence.matcher?.settled()
+      emit(sequence, listener, choice, sequence.matcher?.ended() ? 'stop' : 'length', null)
+    } catch (error) {
+      fail(sequence, error)
+    }
   }
 
   function ending(
@@ -224,8 +266,7 @@ export function createEngine(parts: EngineParts): Engine {
     token: number,
   ): { finish: FinishReason | null; stopToken: number | null } {
     const { params } = sequence
-    const ends = !params.ignore_eos || sequence.matcher !== null // a grammar that is over has nothing to go on with
-    if (ends && parts.eosTokenIds.includes(token)) return { finish: 'stop', stopToken: null }
+    if (!params.ignore_eos && parts.eosTokenIds.includes(token)) return { finish: 'stop', stopToken: null }
     if (params.stop_token_ids.includes(token)) return { finish: 'stop', stopToken: token }
     return { finish: sequence.tokens.length >= sequence.maxLength ? 'length' : null, stopToken: null }
   }
@@ -288,6 +329,7 @@ export function createEngine(parts: EngineParts): Engine {
       preemptions: scheduler.preemptions,
       prefixQueries: scheduler.prefixQueries,
       prefixHits: scheduler.prefixHits,
+      grammars: grammars.counts,
     }
   }
 
@@ -298,12 +340,19 @@ export function createEngine(parts: EngineParts): Engine {
     for (const sequence of [...listeners.keys()]) {
       fail(sequence, new RequestError('the engine was closed before the answer ended'))
     }
-    await masker?.close()
+    await grammars.close()
     backend.close()
     parts.close?.()
   }
 
   return { limits, warnings: parts.warnings ?? [], generate, stats, close }
+}
+
+function stuckAt(position: number): RequestError {
+  return new RequestError(
+    `no token of the vocabulary can go on at output position ${position} of the grammar; loosen the grammar`,
+    'structured_outputs',
+  )
 }
 
 /** Answers to one prompt differ by their seeds, which stay safe integers. */

@@ -20,7 +20,7 @@ export interface SamplerState {
   readonly eosTokenIds: readonly number[]
   /** Ids from here on are padding rows of the embedding: never chosen. */
   readonly limit: number
-  /** What a grammar lets follow: bit i of word i / 32 for token i. */
+  /** One bit a token: those that the answer's grammar allows now, the end of sequence among them. Null: all. */
   readonly allowed?: Int32Array | null
 }
 
@@ -126,36 +126,32 @@ function mask(scores: Float64Array, logits: Float32Array, params: SamplingParams
   }
   for (const id in params.logit_bias) scores[id] += params.logit_bias[id]
   const { outputTokens } = state
+  if (state.allowed) maskGrammar(scores, state.allowed, params, state)
   for (const word of params.bad_token_ids) {
     if (completes(outputTokens, word)) scores[word[word.length - 1]] = -Infinity
   }
-  const { allowed = null } = state
-  if (allowed) keepAllowed(scores, allowed)
-  if (outputTokens.length < params.min_tokens && !(allowed && onlyEnds(allowed, state))) {
+  if (outputTokens.length < params.min_tokens) {
     for (const id of state.eosTokenIds) scores[id] = -Infinity
     for (const id of params.stop_token_ids) scores[id] = -Infinity
   }
 }
 
-function keepAllowed(scores: Float64Array, allowed: Int32Array): void {
-  for (let word = 0; word < allowed.length; word++) {
+/** Mostly whole words are allowed or not, so that few bits are looked at. */
+function maskGrammar(
+  scores: Float64Array,
+  allowed: Int32Array,
+  params: SamplingParams,
+  { limit, eosTokenIds }: SamplerState,
+): void {
+  for (let word = 0, id = 0; id < limit; word++, id += 32) {
     const bits = allowed[word]
-    if (bits === -1) continue
-    const end = Math.min(scores.length, word * 32 + 32)
-    if (bits === 0) scores.fill(-Infinity, word * 32, end)
-    else for (let id = word * 32; id < end; id++) if (((bits >> (id & 31)) & 1) === 0) scores[id] = -Infinity
-  }
-}
-
-/** Whether a grammar leaves nothing but the end: then min_tokens cannot be had. */
-function onlyEnds(allowed: Int32Array, { eosTokenIds, limit }: SamplerState): boolean {
-  for (let word = 0; word < allowed.length; word++) {
-    if (allowed[word] === 0) continue
-    for (let id = word * 32; id < Math.min(limit, word * 32 + 32); id++) {
-      if ((allowed[word] >> (id & 31)) & 1 && !eosTokenIds.includes(id)) return false
+    const end = Math.min(id + 32, limit)
+    if (bits === 0) scores.fill(-Infinity, id, end)
+    else if (bits !== -1) {
+      for (let at = id; at < end; at++) if (((bits >>> (at & 31)) & 1) === 0) scores[at] = -Infinity
     }
   }
-  return true
+  if (params.ignore_eos) for (const id of eosTokenIds) scores[id] = -Infinity // no token of the text goes on after it
 }
 
 /** Whether the output ends in all of `word` but its last token. The prompt does not count, as in vLLM. */

@@ -4,7 +4,7 @@
 //   tokens   [ prompt ............ | output ....... ]
 //   computed [ latents in `pages` .......... )          the rest is what a step still has to compute
 //   published[ whole pages others may share )           always <= computed / pageSize
-import type { Matcher } from '../grammar/masker.ts'
+import type { Matcher } from './matcher.ts'
 import type { Counts } from './sampler.ts'
 import type { SamplingParams } from './sampling.ts'
 
@@ -32,15 +32,15 @@ export class Sequence {
   /** Prompt tokens that were found in the cache when it first ran; null before. */
   cachedTokens: number | null = null
   counts: Counts
+  /** Its place in the grammar of its answer. Knows tokens, not pages: preemption does not touch it. */
+  readonly matcher: Matcher | null
   readonly promptLogits: boolean
   /** Prompt positions whose log-probabilities are already out. */
   promptScored = 0
   arrived: number
   started: number | null = null
-  /** What its answer is held to. */
-  readonly matcher: Matcher | null
   /** Whether its listener wants to know how far the prompt is. */
-  readonly progress: boolean
+  progress = false
 
   constructor(given: {
     order: number
@@ -51,9 +51,8 @@ export class Sequence {
     maxLength: number
     salt: string
     counts: Counts
+    matcher: Matcher | null
     now: number
-    matcher?: Matcher | null
-    progress?: boolean
   }) {
     this.order = given.order
     this.priority = given.priority
@@ -65,10 +64,9 @@ export class Sequence {
     this.maxLength = given.maxLength
     this.salt = given.salt
     this.counts = given.counts
+    this.matcher = given.matcher
     this.promptLogits = given.params.prompt_logprobs !== null
     this.arrived = given.now
-    this.matcher = given.matcher ?? null
-    this.progress = given.progress ?? false
   }
 
   /** Tokens that the cache does not hold yet: one when decoding, many when new. */

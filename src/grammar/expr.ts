@@ -80,6 +80,8 @@ export interface Rules {
   define(content: Expr, ahead?: Chars): Expr
   /** A rule whose content comes later, for what contains itself. */
   reserve(): { readonly rule: Expr; fill(content: Expr, ahead?: Chars): void }
+  /** What `make` makes, once for each key. */
+  once<Made extends Expr | null>(key: string, make: () => Made): Made
   /** The whole grammar, or null where no text at all matches `root`. */
   print(root: Expr): string | null
 }
@@ -87,6 +89,7 @@ export interface Rules {
 export function createRules(): Rules {
   const contents = new Map<string, { readonly content: Expr; readonly ahead: Chars | null }>()
   const names = new Map<string, string>()
+  const made = new Map<string, Expr | null>()
   let size = 0
   let count = 0
 
@@ -116,6 +119,11 @@ export function createRules(): Rules {
     return { rule: { kind: 'rule', name }, fill: (content, ahead) => put(name, content, ahead ?? null) }
   }
 
+  function once<Made extends Expr | null>(key: string, make: () => Made): Made {
+    if (!made.has(key)) made.set(key, make())
+    return made.get(key) as Made // keys tell apart what they are for
+  }
+
   function print(root: Expr): string | null {
     const live = productive(contents)
     const content = prune(root, live)
@@ -138,7 +146,7 @@ export function createRules(): Rules {
     return `${lines.join('\n')}\n`
   }
 
-  return { define, reserve, print }
+  return { define, reserve, once, print }
 }
 
 /** The rules that match at least one finite text. */
@@ -176,7 +184,8 @@ function prune(expr: Expr, live: ReadonlySet<string>): Expr {
   }
 }
 
-function printExpr(expr: Expr): string {
+/** Its spelling, which tells expressions apart too. */
+export function printExpr(expr: Expr): string {
   switch (expr.kind) {
     case 'text':
       return `"${[...expr.text].map(printLetter).join('')}"`
@@ -225,7 +234,8 @@ function printChars({ ascii, beyond, few }: Chars): string {
 
 function printRanges(ascii: bigint): string {
   const letter = (code: number): string => `\\u${code.toString(16).padStart(4, '0')}`
-  const has = (code: number): boolean => ((ascii >> BigInt(code)) & 1n) === 1n
+  const bits = ascii.toString(2).padStart(128, '0') // 128 shifts of a bigint would cost more than all else here
+  const has = (code: number): boolean => bits[127 - code] === '1'
   let printed = ''
   for (let code = 0; code < 128; code++) {
     if (!has(code)) continue

@@ -7,9 +7,12 @@ const date = `${year}-(?:(?:0[13578]|1[02])-(?:${day}|29|30|31)|(?:0[469]|11)-(?
 const time = '(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?'
 const zone = '(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])'
 const byte = '(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]|[0-9])'
-const label = '[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,30}[a-zA-Z0-9])?'
-const host = `${label}(?:\\.${label}){0,4}`
-const uri = `https?://${host}(?::[1-9][0-9]{1,3})?(?:/[a-zA-Z0-9._~-]{1,40}){0,8}/?(?:\\?[a-zA-Z0-9=&._~-]{1,80})?(?:#[a-zA-Z0-9._~-]{1,40})?`
+/** Labels of names are at most 63 letters; those of a URI have no limit. */
+const label = '[a-zA-Z0-9]{1,20}(?:-[a-zA-Z0-9]{1,20}){0,1}'
+const host = '[a-zA-Z0-9]+(?:[.-][a-zA-Z0-9]+)*'
+const path = '(?:/[a-zA-Z0-9._~-]*)*'
+const rest = '(?:\\?[a-zA-Z0-9=&._~-]*)?(?:#[a-zA-Z0-9._~-]*)?'
+const uri = `https?://${host}(?::[1-9][0-9]{1,3})?${path}${rest}`
 const group = '[0-9a-fA-F]{1,4}'
 
 export const formats: Readonly<Record<string, string>> = {
@@ -20,10 +23,10 @@ export const formats: Readonly<Record<string, string>> = {
   uuid: '[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}',
   ipv4: `${byte}(?:\\.${byte}){3}`,
   ipv6: `(?:${group}:){7}${group}`,
-  email: `[a-zA-Z0-9_+-]{1,32}(?:\\.[a-zA-Z0-9_+-]{1,16}){0,2}@${label}(?:\\.${label}){1,3}`,
-  hostname: host,
+  email: `[a-zA-Z0-9_+-]+(?:\\.[a-zA-Z0-9_+-]+)*@${label}(?:\\.${label}){1,2}`,
+  hostname: `${label}(?:\\.${label}){0,3}`,
   uri,
-  'uri-reference': `(?:${uri}|(?:/[a-zA-Z0-9._~-]{1,40}){1,8}/?)`,
+  'uri-reference': `(?:${uri}|/[a-zA-Z0-9._~-]+(?:/[a-zA-Z0-9._~-]+)*/?${rest})`,
 }
 
 /** Formats of JSON Schema's own vocabulary that no pattern here enforces; names outside it are annotations. */

@@ -1,5 +1,6 @@
 // JSON's own grammar, spelled as JSON.stringify spells it: one space or one line break with some indentation where JSON
 // allows any whitespace, so that no answer is endless whitespace. Knows JSON, no schemas.
+import { automatonOf, costOf, isSpellable, respelled, spell, windowed } from './automaton.ts'
 import {
   type Chars,
   chars,
@@ -8,6 +9,7 @@ import {
   type Expr,
   everyAscii,
   optional,
+  printExpr,
   type Rules,
   range,
   repeat,
@@ -15,7 +17,10 @@ import {
   text,
 } from './expr.ts'
 import { anyNumber } from './number.ts'
+import { regular } from './regular.ts'
 
+/** States of a pattern that take almost any letter: each is as costly to compile as a whole string. */
+const mostCostly = 160
 /** Spaces after a line break: ten levels of two. */
 const indentation = 20
 
@@ -46,7 +51,7 @@ const short: Readonly<Record<string, string>> = {
 }
 
 /** One letter of a set as it stands in a string; those of `avoid` are spelled by their numbers. */
-function spell({ ascii, beyond, few }: Chars, avoid: bigint): Expr {
+function spellLetter({ ascii, beyond, few }: Chars, avoid: bigint): Expr {
   const of: Expr[] = []
   const raw = { ascii: ascii & plain.ascii & ~avoid, beyond, few }
   if (raw.ascii !== 0n || beyond || few !== '') of.push(chars(raw))
@@ -81,8 +86,8 @@ export interface Json {
   otherPair(names: readonly string[], value: Expr): Expr
   /** A pair whose key is this expression, without its quotes. */
   keyedPair(key: Expr, value: Expr): Expr
-  /** One letter of a set as it stands in a string. */
-  spelled(set: Chars): Expr
+  /** The texts of `expr` with `least` to `most` letters as they stand in a string, without quotes. Null: too large. */
+  inString(expr: Expr, least: number, most: number | null): Expr | null
   /** Members or items, `least` to `most` of them, between brackets. */
   list(open: string, item: Expr, least: number, most: number | null, close: string): Expr
 }
@@ -105,12 +110,12 @@ export function createJson(rules: Rules, avoid = ''): Json {
       sequence(chars(charsOf('dD')), chars(range('0', '7')), repeat(chars(hex), 2, 2)), // no halves of pairs
     ),
   )
-  const escape = rules.define(choice(chars(charsOf('"\\/bfnrt')), unicode))
-  const letter = (next: Expr): Expr[] => [sequence(chars(raw), next), sequence(text('\\'), escape, next)]
+  const short = rules.define(choice(chars(charsOf('"\\/bfnrt')), unicode))
+  const letter = (next: Expr): Expr[] => [sequence(chars(raw), next), sequence(text('\\'), short, next)]
   const tail = rules.reserve()
   tail.fill(choice(quote, ...letter(tail.rule)), followsValue)
   const string = rules.define(sequence(quote, tail.rule))
-  const number = rules.define(anyNumber())
+  const number = regular(anyNumber(), rules)
 
   function exactly(count: number): Expr {
     let expr: Expr = text('')
@@ -169,6 +174,18 @@ export function createJson(rules: Rules, avoid = ''): Json {
     return names.length === 0 ? anyKey.rule : write(trie)
   }
 
+  function inString(expr: Expr, least: number, most: number | null): Expr | null {
+    return rules.once(`in string ${least} ${most} ${printExpr(expr)}`, () => cutString(expr, least, most))
+  }
+
+  function cutString(expr: Expr, least: number, most: number | null): Expr | null {
+    const whole = automatonOf(expr)
+    const cut = whole && (least > 0 || most !== null ? windowed(whole, least, most) : whole)
+    const told = cut && isSpellable(cut) && costOf(cut) <= mostCostly ? cut : null
+    const written = told && respelled(told, (set) => spellLetter(set, avoided))
+    return written && spell(written, rules)
+  }
+
   function list(open: string, item: Expr, least: number, most: number | null, close: string): Expr {
     const more = sequence(text(','), gap, item)
     const counted = repeat(more, Math.max(least - 1, 0), most === null ? null : most - 1)
@@ -193,7 +210,7 @@ export function createJson(rules: Rules, avoid = ''): Json {
     pair,
     otherPair,
     keyedPair,
-    spelled: (set) => spell(set, avoided),
+    inString,
     list,
   }
 }

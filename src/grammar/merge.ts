@@ -87,9 +87,8 @@ function readProperties(schema: Schema, fields: Mutable, at: (keyword: string) =
   for (const name of ['properties', 'patternProperties'] as const) {
     const value = schema[name]
     if (value === undefined) continue
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      return malformed(at(name), value, 'an object of schemas')
-    }
+    const fits = typeof value === 'object' && value !== null && !Array.isArray(value)
+    if (!fits) throw malformed(at(name), value, 'an object of schemas')
     fields[name] = new Map(Object.entries(value))
   }
   const { required } = schema

@@ -61,7 +61,7 @@ function between(
     const start = sequence(pair, rest)
     const next = sequence(comma(pair), rest)
     rest = rules.define(needed ? next : choice(next, rest))
-    first = needed ? start : choice(start, first)
+    first = needed ? start : choice(start, rules.define(first)) // a rule: names that begin alike must not overlap
   }
   const filled = sequence(text('{'), json.gap, first, json.gap, text('}'))
   return sure === 0 && least === 0 ? choice(text('{}'), filled) : filled
@@ -157,5 +157,8 @@ function keyed(
   { json, pattern: parse }: Writer,
 ): Expr {
   if (declared.some((name) => matches(pattern, name))) return never
-  return json.keyedPair(parse(pattern, path).found(json.spelled), value)
+  const key = json.inString(parse(pattern, path).found, 0, null)
+  return key === null
+    ? refuse(path, 'it comes to too many states; use smaller counts')
+    : json.keyedPair(key, value)
 }

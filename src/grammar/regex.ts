@@ -1,8 +1,9 @@
 // Regular expressions as people write them (ECMAScript without what no grammar can say) -> a grammar of the texts they
-// match. Knows nothing of JSON: whoever asks says how a set of characters is spelled.
+// match. Knows nothing of JSON and its escapes.
 import { RequestError } from '../tensor/error.ts'
 import {
   type Chars,
+  chars,
   charsOf,
   choice,
   type Expr,
@@ -22,14 +23,12 @@ type Node =
   | { readonly kind: 'end' }
 
 export interface Pattern {
-  /** The whole text matches. */
-  whole(spell: (set: Chars) => Expr): Expr
-  /** The pattern is found somewhere in the text, as JSON Schema means it. */
-  found(spell: (set: Chars) => Expr): Expr
+  /** The texts that match as a whole. */
+  readonly whole: Expr
+  /** The texts in which it is found somewhere, as JSON Schema means it. */
+  readonly found: Expr
   /** Letters that the pattern leaves out and a grammar cannot: they are to be kept out of the whole answer. */
   readonly barred: string
-  /** The same, of `least` to `most` characters; null where that is not said by changing one count. */
-  within(least: number, most: number | null, spell: (set: Chars) => Expr): Expr | null
 }
 
 const everything: Chars = { ascii: everyAscii, beyond: true, few: '' }
@@ -82,44 +81,16 @@ export function parsePattern(source: string, path: string): Pattern {
   }
   const misplaced = (): never => refuse(path, source, 'an anchor (^ or $) in the middle')
   const edges = open(trimmed(node), misplaced)
-  const found = (spell: (set: Chars) => Expr): Expr => {
-    const any = repeat(spell(everything), 0, null)
-    return choice(
-      ...edges.map(({ body, start, end }) =>
-        sequence(start ? nothing : any, write(body, spell), end ? nothing : any),
-      ),
-    )
-  }
+  const any = repeat(chars(everything), 0, null)
   return {
     barred,
-    whole: (spell) => choice(...edges.map(({ body }) => write(body, spell))),
-    found,
-    within(least, most, spell) {
-      const fits = edges.every((edge) => isWithin(edge, least, most))
-      if (fits) return found(spell)
-      const clamped = edges.map((edge) => (edge.start && edge.end ? clamp(edge.body, least, most) : null))
-      return clamped.includes(null) ? null : choice(...clamped.map((body) => write(body!, spell)))
-    },
+    whole: choice(...edges.map(({ body }) => write(body))),
+    found: choice(
+      ...edges.map(({ body, start, end }) =>
+        sequence(start ? nothing : any, write(body), end ? nothing : any),
+      ),
+    ),
   }
-}
-
-function isWithin({ body, start, end }: Edge, least: number, most: number | null): boolean {
-  const [shortest, longest] = span(body)
-  return shortest >= least && (most === null || (start && end && longest !== null && longest <= most))
-}
-
-/** The texts of a sequence with one part of variable length, cut to a length by that part's count. */
-function clamp(body: Node, least: number, most: number | null): Node | null {
-  if (body.kind !== 'sequence') return null
-  const variable = body.parts.filter((part) => span(part)[0] !== span(part)[1])
-  const [part] = variable
-  if (variable.length !== 1 || part.kind !== 'repeat' || part.of.kind !== 'set') return null
-  const fixed = span(body)[0] - part.least
-  const from = Math.max(part.least, least - fixed)
-  const to = Math.min(part.most ?? Infinity, (most ?? Infinity) - fixed)
-  if (to < from) return { kind: 'choice', of: [] }
-  const count: Node = { ...part, least: from, most: to === Infinity ? null : to }
-  return { kind: 'sequence', parts: body.parts.map((it) => (it === part ? count : it)) }
 }
 
 function refuse(path: string, source: string, what: string): never {
@@ -168,38 +139,11 @@ function hasAnchor(node: Node): boolean {
   return node.kind === 'repeat' && hasAnchor(node.of)
 }
 
-function write(node: Node, spell: (set: Chars) => Expr): Expr {
-  if (node.kind === 'set') return spell(node.set)
-  if (node.kind === 'sequence') return sequence(...node.parts.map((part) => write(part, spell)))
-  if (node.kind === 'choice') return choice(...node.of.map((part) => write(part, spell)))
-  return node.kind === 'repeat' ? repeat(write(node.of, spell), node.least, node.most) : nothing
-}
-
-/** Fewest and most characters. */
-function span(node: Node): [number, number | null] {
-  if (node.kind === 'set') return [1, 1]
-  if (node.kind === 'repeat') {
-    const [least, most] = span(node.of)
-    return [
-      least * node.least,
-      most === null || node.most === null ? (most === 0 ? 0 : null) : most * node.most,
-    ]
-  }
-  if (node.kind === 'sequence') {
-    return node.parts
-      .map(span)
-      .reduce<[number, number | null]>(
-        ([least, most], [a, b]) => [least + a, most === null || b === null ? null : most + b],
-        [0, 0],
-      )
-  }
-  if (node.kind !== 'choice') return [0, 0]
-  const spans = node.of.map(span)
-  const open = spans.some(([, most]) => most === null)
-  return [
-    Math.min(...spans.map(([least]) => least)),
-    open ? null : Math.max(...spans.map(([, most]) => most!)),
-  ]
+function write(node: Node): Expr {
+  if (node.kind === 'set') return chars(node.set)
+  if (node.kind === 'sequence') return sequence(...node.parts.map(write))
+  if (node.kind === 'choice') return choice(...node.of.map(write))
+  return node.kind === 'repeat' ? repeat(write(node.of), node.least, node.most) : nothing
 }
 
 /** How large the pattern is with its counts written out. */
@@ -256,7 +200,7 @@ function createParser(
     }
     if (letter === '^') return { kind: 'start' }
     if (letter === '$') return { kind: 'end' }
-    if (letter === '\\') return { kind: 'set', set: escape(false) }
+    if (letter === '\\') return { kind: 'set', set: escaped(false) }
     return { kind: 'set', set: charsOf(letter) }
   }
 
@@ -296,7 +240,7 @@ function createParser(
     return [least, found[3] === '' ? null : Number(found[3])]
   }
 
-  function escape(inBracket: boolean): Chars {
+  function escaped(inBracket: boolean): Chars {
     const letter = letters[at++]
     if (Object.hasOwn(classes, letter)) return classes[letter]
     if (letter === 'S') {
@@ -344,7 +288,7 @@ function createParser(
   }
 
   function member(): Chars {
-    return eat('\\') ? escape(true) : charsOf(letters[at++])
+    return eat('\\') ? escaped(true) : charsOf(letters[at++])
   }
 
   function between(from: number, last: Chars): Chars {

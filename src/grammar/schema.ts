@@ -5,11 +5,12 @@ import { choice, createRules, type Expr, never, type Rules, sequence, text } fro
 import type { Fields, Flat, JsonType } from './fields.ts'
 import { type Alternative, createFlattener, type Flattener } from './flat.ts'
 import { formats } from './format.ts'
-import { createJson, type Json } from './json.ts'
-import { join, malformed, refuse } from './keywords.ts'
+import { createJson } from './json.ts'
+import { join, refuse } from './keywords.ts'
 import { type Bound, decimals, integers, rounded } from './number.ts'
 import { objectOf } from './object.ts'
 import { type Pattern, parsePattern } from './regex.ts'
+import { regular } from './regular.ts'
 import { satisfies } from './value.ts'
 import type { Writer } from './writer.ts'
 
@@ -21,7 +22,6 @@ export interface Grammar {
 
 /** Items and characters beyond which counts are refused below and cut above. */
 export const mostCounted = 4096
-const largestSchema = 1 << 20
 
 export interface Setting {
   /** What may stand before the text (a template's space). */
@@ -31,14 +31,6 @@ export interface Setting {
 }
 
 export function schemaGrammar(schema: unknown, { lead = '', avoid = '' }: Setting = {}): Grammar {
-  const size = sizeOf(schema)
-  if (size > largestSchema) {
-    malformed(
-      '$',
-      `a schema of more than ${largestSchema} characters`,
-      `at most ${largestSchema} characters long`,
-    )
-  }
   const rules = createRules()
   const flattener = createFlattener(schema)
   const { writer, barred } = createWriter(rules, flattener, avoid)
@@ -47,19 +39,6 @@ export function schemaGrammar(schema: unknown, { lead = '', avoid = '' }: Settin
   if (printed === null)
     refuse('$', 'no finite text satisfies the schema; look for contradictions and endless references')
   return { text: printed, barred: barred() }
-}
-
-/** Characters of the schema's strings and names, give or take; what is deeper than any parser goes counts as too large. */
-function sizeOf(value: unknown, depth = 0): number {
-  if (depth > 256) return Infinity
-  if (typeof value === 'string') return value.length + 2
-  if (typeof value !== 'object' || value === null) return 4
-  let size = 2
-  for (const [name, inner] of Object.entries(value)) {
-    size += name.length + 4 + sizeOf(inner, depth + 1)
-    if (size > largestSchema) return size
-  }
-  return size
 }
 
 function createWriter(
@@ -94,7 +73,7 @@ function createWriter(
   }
 
   function flatExpr(flat: Flat): Expr {
-    if (flat.fields.enum) return enumExpr(flat)
+    if (flat.fields.enum) return enumExpr(flat, rules)
     const types = flat.fields.type ?? spokenTypes(flat.fields)
     return types === null ? json.value : choice(...types.map((type) => ofType(type, flat)))
   }
@@ -109,7 +88,7 @@ function createWriter(
         return stringOf(flat, writer)
       case 'integer':
       case 'number':
-        return numberOf(type, flat, json)
+        return numberOf(type, flat, writer)
       case 'array':
         return arrayOf(flat, writer)
       case 'object':
@@ -120,14 +99,14 @@ function createWriter(
   return { writer, barred: () => [...barred].join('') }
 }
 
-function enumExpr({ fields, path }: Flat): Expr {
+function enumExpr({ fields, path }: Flat, rules: Rules): Expr {
   const kept = fields.enum!.filter((value) => {
     const verdict = satisfies(value, fields)
     if (verdict === null)
       refuse(join(path, 'enum'), 'the keywords beside it say more than a type; list only what they allow')
     return verdict
   })
-  return choice(...kept.map((value) => text(JSON.stringify(value))))
+  return regular(choice(...kept.map((value) => text(JSON.stringify(value)))), rules)
 }
 
 /** Keywords without a type speak of one: that is what is written. */
@@ -159,31 +138,32 @@ function stringOf({ fields, path }: Flat, { json, pattern }: Writer): Expr {
   const keyword = fields.pattern === undefined ? 'format' : 'pattern'
   const source = fields.pattern ?? `^(?:${formats[fields.format!]})$`
   const parsed = pattern(source, join(path, keyword))
-  const body = parsed.within(least, most, json.spelled)
+  const body = json.inString(parsed.found, least, most)
   if (body === null) {
-    const length = fields.minLength === undefined ? 'maxLength' : 'minLength'
+    const counted =
+      fields.maxLength !== undefined ? 'maxLength' : fields.minLength !== undefined ? 'minLength' : keyword
     refuse(
-      join(path, length),
-      `it stands beside a ${keyword} that allows other lengths; say the length in the pattern`,
+      join(path, counted),
+      'pattern and length together come to too many states; use smaller counts or simpler sets',
     )
   }
   return sequence(text('"'), body, text('"'))
 }
 
-function numberOf(type: 'integer' | 'number', { fields, path }: Flat, json: Json): Expr {
+function numberOf(type: 'integer' | 'number', { fields, path }: Flat, { json, rules }: Writer): Expr {
   const { multipleOf: step } = fields
   const low = tighter(fields.minimum, fields.exclusiveMinimum, (a, b) => a > b)
   const high = tighter(fields.maximum, fields.exclusiveMaximum, (a, b) => a < b)
   if (step === undefined || step === 1 || (type === 'integer' && 1 / step === Math.round(1 / step))) {
-    if (type === 'integer' || step === 1) return integers(low, high)
+    if (type === 'integer' || step === 1) return regular(integers(low, high), rules)
     if (low === null && high === null) return json.number
     const expr = decimals(low, high)
-    if (expr !== null) return expr
+    if (expr !== null) return regular(expr, rules)
     return refuse(join(path, boundName(fields)), 'it has more digits than can be compared; round it')
   }
   const zeros = Math.log10(step)
   if (Number.isInteger(zeros) && zeros > 0 && zeros < 12 && low === null && high === null)
-    return rounded(zeros)
+    return regular(rounded(zeros), rules)
   return refuse(
     join(path, 'multipleOf'),
     `it is ${step}; only 1, 10, 100 and so on are enforced, without bounds beside them`,

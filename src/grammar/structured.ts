@@ -1,8 +1,9 @@
 // What a request may demand of its answer, and its way to a grammar. Knows neither tokens nor who computes masks.
 import { RequestError } from '../tensor/error.ts'
-import { chars, choice, createRules, type Expr, sequence, text } from './expr.ts'
+import { choice, createRules, type Expr, sequence, text } from './expr.ts'
 import { createJson } from './json.ts'
 import { parsePattern } from './regex.ts'
+import { regular } from './regular.ts'
 import { schemaGrammar } from './schema.ts'
 
 /** Exactly one of these, spelled as vLLM spells them. */
@@ -48,6 +49,8 @@ export interface AnswerGrammar {
 }
 
 const kinds = ['json', 'json_object', 'regex', 'choice', 'grammar', 'structural_tag'] as const
+type Kind = (typeof kinds)[number]
+const largestOutputs = 1 << 20
 const largestGrammar = 256 * 1024
 const mostChoices = 10_000
 
@@ -58,37 +61,62 @@ export interface Surroundings {
   readonly controls?: readonly string[]
 }
 
-/** The grammar of a request. */
-export function answerGrammar(
-  given: unknown,
-  { lead = '', controls = [] }: Surroundings = {},
-): AnswerGrammar {
-  const field = 'structured_outputs'
+const field = 'structured_outputs'
+
+/** Throws where a request sets none of the kinds, or two, or more than is taken. Cheap: nothing is translated. */
+export function checkOutputs(given: unknown): StructuredOutputs {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
     throw new RequestError(
       `${field} must be an object with one of ${kinds.join(', ')}; ${show(given)} given`,
       field,
     )
   }
-  const options = given as StructuredOutputs
-  const odd = Object.keys(options).find((name) => !kinds.includes(name as (typeof kinds)[number]))
+  const odd = Object.keys(given).find((name) => !kinds.includes(name as Kind))
   if (odd !== undefined) {
     throw new RequestError(
       `${field}.${odd} does not exist; it has one of ${kinds.join(', ')}`,
       `${field}.${odd}`,
     )
   }
+  kindOf(given)
+  if (sizeOf(given) > largestOutputs) {
+    throw new RequestError(`${field} is larger than ${largestOutputs} characters; send a smaller one`, field)
+  }
+  return given
+}
+
+function kindOf(options: StructuredOutputs): Kind {
   const set = kinds.filter(
     (kind) => options[kind] !== undefined && options[kind] !== null && !isOff(options, kind),
   )
-  if (set.length !== 1) {
-    const which = set.length === 0 ? 'none is' : `${set.join(' and ')} are`
-    throw new RequestError(`${field} must have exactly one of ${kinds.join(', ')}; ${which} set`, field)
-  }
-  return under(`${field}.${set[0]}`, () => grammarOf(set[0], options, lead, controls))
+  if (set.length === 1) return set[0]
+  const which = set.length === 0 ? 'none is' : `${set.join(' and ')} are`
+  throw new RequestError(`${field} must have exactly one of ${kinds.join(', ')}; ${which} set`, field)
 }
 
-function isOff(options: StructuredOutputs, kind: (typeof kinds)[number]): boolean {
+/** The grammar of a request that passed the check: milliseconds, for the largest schemas a second. */
+export function answerGrammar(
+  options: StructuredOutputs,
+  { lead = '', controls = [] }: Surroundings = {},
+): AnswerGrammar {
+  const kind = kindOf(options)
+  return under(`${field}.${kind}`, () => grammarOf(kind, options, lead, controls))
+}
+
+/** Characters of its strings and names, give or take; what nests deeper than any parser goes is too large as well. */
+function sizeOf(value: unknown, depth = 0): number {
+  if (depth > 200) return Infinity
+  if (typeof value === 'string') return value.length + 2
+  if (typeof value !== 'object' || value === null) return 4
+  let size = 2
+  for (const [name, inner] of Object.entries(value)) {
+    size += name.length + 4 + sizeOf(inner, depth + 1)
+    if (size > largestOutputs) return size
+  }
+  return size
+}
+
+function isOff(options: StructuredOutputs, kind: Kind): boolean {
   return kind === 'json_object' && options.json_object === false
 }
 
@@ -103,7 +131,7 @@ function under<Result>(field: string, body: () => Result): Result {
 }
 
 function grammarOf(
-  kind: (typeof kinds)[number],
+  kind: Kind,
   options: StructuredOutputs,
   lead: string,
   controls: readonly string[],
@@ -159,7 +187,7 @@ function regexGrammar(given: unknown, lead: string): { text: string; barred: str
     throw new RequestError(`it must be a regular expression, ${show(given)} given`)
   }
   const pattern = parsePattern(given, 'the pattern')
-  return { text: printed(() => pattern.whole(chars), lead), barred: pattern.barred }
+  return { text: printed((rules) => regular(pattern.whole, rules), lead), barred: pattern.barred }
 }
 
 function choiceGrammar(given: unknown, lead: string): { text: string; barred: string } {
@@ -169,7 +197,10 @@ function choiceGrammar(given: unknown, lead: string): { text: string; barred: st
       `it must be a list of 1 to ${mostChoices} texts that are not empty, ${show(given)} given`,
     )
   }
-  return { text: printed(() => choice(...(given as string[]).map(text)), lead), barred: '' }
+  return {
+    text: printed((rules) => regular(choice(...(given as string[]).map(text)), rules), lead),
+    barred: '',
+  }
 }
 
 function ownGrammar(given: unknown): string {

@@ -75,7 +75,8 @@ export interface CompletionParts {
   readonly signal: AbortSignal | undefined
   /** What the chat template puts between its generation prompt and an answer: cut from the answer's beginning. */
   readonly lead: string
-  readonly grammar?: EngineRequest['grammar'] | undefined
+  /** The tokens, packed for grammars. */
+  readonly vocabulary: () => SharedArrayBuffer
 }
 
 const empty = { text: '', token_ids: [], logprobs: null, finish_reason: null, stop_reason: null }
@@ -103,7 +104,9 @@ export function createCompletion(parts: CompletionParts): Completion {
       n: options.n,
       priority: options.priority,
       cache_salt: options.cacheSalt,
-      ...(parts.grammar && { grammar: parts.grammar }),
+      ...(options.outputs !== null && {
+        grammar: { outputs: options.outputs, lead: parts.lead, vocabulary: parts.vocabulary() },
+      }),
       ...(options.progress && { progress: true }),
     }
     let open = options.n

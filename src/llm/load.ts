@@ -5,11 +5,9 @@ import { homedir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { readConfigFile } from '../checkpoint/checkpoint.ts'
 import { type DownloadProgress, hubSettings, resolveModel } from '../checkpoint/hub.ts'
-import type { Engine, EngineLimits, EngineRequest, EngineStats } from '../engine/engine.ts'
+import type { Engine, EngineLimits, EngineStats } from '../engine/engine.ts'
 import { type EngineOptions, openEngine, readConfig } from '../engine/open.ts'
 import { openWorkerEngine } from '../engine/worker.ts'
-import { answerGrammar } from '../grammar/structured.ts'
-import { createVocabulary, type Vocabulary } from '../grammar/vocabulary.ts'
 import type { Config } from '../model/config.ts'
 import { type GenerationConfig, parseGenerationConfig } from '../model/generation.ts'
 import type { LoadProgress } from '../model/load.ts'
@@ -20,6 +18,7 @@ import { type Completion, createCompletion } from './completion.ts'
 import { refuseUnknown } from './names.ts'
 import { encodeChat, encodePrompt, leadOf } from './prompt.ts'
 import { type ChatOptions, type CompleteOptions, readOptions } from './request.ts'
+import { createVocabulary } from './vocabulary.ts'
 
 export interface LoadOptions extends Omit<EngineOptions, 'tokens'> {
   /** Branch, tag or commit of a hub model. */
@@ -138,21 +137,8 @@ interface Parts extends Pick<LLM, 'name' | 'directory' | 'config' | 'generation'
 function createLLM({ engine, ...parts }: Parts): LLM {
   const { config, generation, tokenizer, template } = parts
   const lead = leadOf(template)
+  const vocabulary = createVocabulary(tokenizer)
   const defaults = { ...generation.sampling, max_tokens: generation.maxNewTokens }
-
-  let vocabulary: Vocabulary | null = null
-
-  function grammarOf({ structured_outputs }: ChatOptions, leading: string): EngineRequest['grammar'] {
-    if (structured_outputs === undefined || structured_outputs === null) return undefined
-    const { control, size } = tokenizer
-    const controls = [...control].map((id) => tokenizer.piece(id))
-    const answer = answerGrammar(structured_outputs, { lead: leading, controls })
-    vocabulary ??= createVocabulary(
-      Array.from({ length: size }, (_, id) => tokenizer.bytes(id)),
-      control,
-    )
-    return { answer, vocabulary }
-  }
 
   function run(
     prompt: () => readonly number[],
@@ -166,7 +152,7 @@ function createLLM({ engine, ...parts }: Parts): LLM {
       options: readOptions(options, tokenizer, config.vocabSize, defaults),
       signal: options.signal,
       lead: leading,
-      grammar: grammarOf(options, leading),
+      vocabulary,
     })
   }
 

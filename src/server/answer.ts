@@ -1,6 +1,6 @@
 // From a completion to what chat endpoints say: each answer's text goes through a reader, which may find tool calls in
 // it; streamed or whole, the same readers see the same pieces. Knows no envelope.
-import type { FinishReason } from '../engine/engine.ts'
+import type { FinishReason, PromptProgress } from '../engine/engine.ts'
 import type { Choice } from '../engine/logprobs.ts'
 import type { Chunk, Completion, Result } from '../llm/completion.ts'
 import type { Job } from './job.ts'
@@ -41,6 +41,8 @@ export interface Step {
   readonly logprobs: readonly Choice[] | null
   readonly finish: ChatFinish | null
   readonly stopReason: string | number | null
+  /** Of the prompt, before the first token, where it was asked for. */
+  readonly progress?: PromptProgress | undefined
 }
 
 export interface Reading {
@@ -79,11 +81,19 @@ export async function* steps({
 }
 
 function stepOf(chunk: Chunk, reader: Reader): Step {
-  const { index, text, token_ids, logprobs, finish_reason, stop_reason } = chunk
+  const { index, text, token_ids, logprobs, finish_reason, stop_reason, progress } = chunk
   const deltas = [...reader.push(text)]
   const end = finish_reason === null ? null : reader.end(finish_reason)
   if (end) deltas.push(...end.deltas)
-  return { index, deltas, tokens: token_ids, logprobs, finish: end?.finish ?? null, stopReason: stop_reason }
+  return {
+    index,
+    deltas,
+    tokens: token_ids,
+    logprobs,
+    finish: end?.finish ?? null,
+    stopReason: stop_reason,
+    progress,
+  }
 }
 
 export interface ToolCall {

@@ -1,5 +1,6 @@
 // POST /v1/chat/completions: OpenAI's chat, streamed or whole (platform.openai.com/docs/api-reference/chat).
 import { z } from 'zod'
+import type { PromptProgress } from '../engine/engine.ts'
 import type { Result } from '../llm/completion.ts'
 import type { Message } from '../tokenizer/template.ts'
 import { type Reader, type Reading, type Step, steps, type Whole, whole } from './answer.ts'
@@ -199,9 +200,16 @@ async function* chunks(reading: Reading, shape: Shape): AsyncGenerator<SseEvent,
       else if (body.timings_per_token === true) yield chunk([], timings)
       break
     }
+    if (value.progress)
+      yield chunk([choice(value.index, {})], { prompt_progress: progressOf(value.progress) })
     for (const made of choicesOf(value, shape)) yield chunk([choice(value.index, made.delta, made.more)])
   }
   yield { data: '[DONE]' }
+}
+
+/** llama.cpp's members. */
+function progressOf({ total, cached, processed, ms }: PromptProgress) {
+  return { total, cache: cached, processed, time_ms: ms }
 }
 
 /** A step as choices of chunks: one a delta, the log-probabilities with the first, the end apart, as OpenAI sends it. */

@@ -45,6 +45,7 @@ export async function fakeLLM(options: FakeOptions = {}): Promise<LLM> {
       options: readOptions(asked, tokenizer, config.vocabSize, {}),
       signal: asked.signal,
       lead: '',
+      vocabulary: () => new SharedArrayBuffer(0),
     })
   const { close } = engine
   return {
@@ -104,6 +105,7 @@ function fakeEngine(words: readonly number[], { length = 4, tokenMs = 0, error }
 
   const stats = async (): Promise<EngineStats> => ({
     ...{ backend: 'fake', limits, waiting: 0, pages, preemptions: 0, prefixQueries: 10, prefixHits: 5 },
+    grammars: { threads: 0, compiled: 0, cached: 0, restarts: 0 },
     ...counts,
   })
   return { limits, warnings: [], generate, stats, close: async () => undefined }
