@@ -7,7 +7,7 @@ import { describe, it } from 'node:test'
 import { inspect } from 'node:util'
 import { type Route, routes } from './app.ts'
 import { Failure } from './failure.ts'
-import { errorOf, fakeLLM, get, post } from './fake.ts'
+import { fakeLLM, get, post } from './fake.ts'
 import { createKeys, hashKey, parseKeys, readKeyFile } from './keys.ts'
 import { createServer } from './server.ts'
 
@@ -114,6 +114,9 @@ describe('asking', () => {
   }
 })
 
+/** OpenAI's words, and Anthropic's. */
+const refused = /"code":"invalid_api_key"|"type":"error".*"authentication_error"/
+
 describe('every way in', () => {
   const path = ({ path }: Route): string => path.replace(/:\w+(\{[^}]*\})?/g, 'demo')
   const request = (route: Route, headers: Record<string, string> = {}): Request =>
@@ -134,7 +137,7 @@ describe('every way in', () => {
       assert.equal(without.status === 401, route.open !== true)
       if (route.open) return
       assert.match(without.headers.get('www-authenticate') ?? '', /^Bearer/)
-      assert.equal((await errorOf(without)).code, 'invalid_api_key')
+      assert.ok(refused.test(await without.text()), 'in the words of the path')
       assert.equal((await app(request(route, { 'x-api-key': 'wrong' }))).status, 401)
       assert.notEqual((await app(request(route, bearer))).status, 401)
     })
