@@ -32,6 +32,7 @@ export interface GatewayOptions {
   /** Milliseconds an answer may take; 0 is no limit. Default 0. */
   readonly requestTimeoutMs?: number
   readonly origins?: readonly string[]
+  readonly hosts?: readonly string[] | undefined
   readonly guard?: Guard
   readonly observers?: readonly Observer[]
   readonly version?: string
@@ -87,9 +88,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     report,
     find: finder(fleet),
   }
-  const { guard = openGuard, origins = [] } = options
+  const { guard = openGuard, origins = [], hosts } = options
   return {
-    app: surround(gate, { guard, origins }, gatewayRoutes),
+    app: surround(gate, { guard, origins, hosts }, gatewayRoutes),
     jobs,
     upstreams: fleet.upstreams,
     probe: fleet.probe,

@@ -66,7 +66,10 @@ export interface Server {
 }
 
 /** Keys and limits as one guard, and what has to hear of answers for it. */
-function createGuard({ keys, rates }: ServerOptions): { readonly guard: Guard; readonly observer: Observer } {
+export function createGuard({ keys, rates }: Pick<ServerOptions, 'keys' | 'rates'>): {
+  readonly guard: Guard
+  readonly observer: Observer
+} {
   const { allow, observer } = createRates(rates ?? { requests: null, tokens: null })
   return { guard: { key: keys ? createKeys(keys) : () => null, allow }, observer }
 }
