@@ -1,9 +1,9 @@
-// npm run bench [-- decode|tokenizer|ops|cpu ...] [--backend NAME] [--model NAME] [--save]: runs benchmarks, prints
+// npm run bench [-- decode|tokenizer|ops|cpu|serve ...] [--backend NAME] [--model NAME] [--save]: runs benchmarks, prints
 // tables, and with --save writes bench/results/*.json to be committed. `ops` times every operation of the cpu backend by
 // itself. `cpu` makes a random V2-Lite of --type (q4_0) in the temporary folder and runs it with --threads; --keep leaves
 // the file for the next run. --peer runs llama.cpp in turns with it (npm install --prefix bench/peers), and any
 // llama-bench that LATENT_PEER_BENCH names, with LATENT_PEER_BENCH_ARGS (ik_llama.cpp's -fa 1 -mla 3 -rtr 1), shown as
-// LATENT_PEER_NAME.
+// LATENT_PEER_NAME. `serve` puts --clients streaming readers on the server for --seconds, against the engine alone.
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import type { GgufType } from '../src/model/convert.ts'
@@ -12,6 +12,7 @@ import { benchDecode } from './decode.ts'
 import type { LlamaBench } from './engines.ts'
 import { benchOps } from './ops.ts'
 import { print, type Report, save } from './report.ts'
+import { benchServe } from './serve.ts'
 import { benchTokenizer } from './tokenizer.ts'
 
 const { values, positionals } = parseArgs({
@@ -27,6 +28,8 @@ const { values, positionals } = parseArgs({
     only: { type: 'string', default: '' },
     peer: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
+    clients: { type: 'string', default: '64' },
+    seconds: { type: 'string', default: '120' },
   },
 })
 
@@ -53,6 +56,16 @@ const benchmarks: Readonly<Record<string, () => Promise<Report>>> = {
     benchmark: 'ops',
     backend: values.features === '' ? 'cpu' : `cpu-${values.features}`,
     lines: await benchOps({ threads: Number(values.threads), features: values.features, only: values.only }),
+  }),
+  serve: async () => ({
+    benchmark: `serve-${values.model.replace(/[^\w.-]+/g, '-')}`,
+    backend: values.backend,
+    lines: await benchServe({
+      model: values.model,
+      backend: values.backend,
+      clients: Number(values.clients),
+      seconds: Number(values.seconds),
+    }),
   }),
   tokenizer: async () => ({ benchmark: 'tokenizer', backend: 'js', lines: await benchTokenizer() }),
 }

@@ -11,6 +11,7 @@ export {
 } from './checkpoint/hub.ts'
 export type { EngineLimits, EngineStats } from './engine/engine.ts'
 export type { Choice } from './engine/logprobs.ts'
+export type { StructuralTag, StructuredOutputs, TagStructure } from './grammar/structured.ts'
 export type { Answer, Chunk, Completion, Result, Timings, Usage } from './llm/completion.ts'
 export { type LLM, type LoadOptions, load, locate } from './llm/load.ts'
 export type { ChatOptions, CompleteOptions, GenerateOptions } from './llm/request.ts'

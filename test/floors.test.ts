@@ -10,13 +10,14 @@ const floors: Readonly<Record<string, number>> = {
   tensor: 0,
   backend: 1,
   checkpoint: 1,
+  grammar: 1,
   model: 2,
   engine: 3,
   tokenizer: 3,
   llm: 4,
-  cli: 5,
   server: 5,
   eval: 5,
+  cli: 6, // one door that opens the others
 }
 const files = sources('')
 const room = (path: string): string => path.split('/')[0]

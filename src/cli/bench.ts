@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events'
 import { cpus } from 'node:os'
 import { type Command, Option } from 'commander'
 import type { LLM } from '../llm/load.ts'
+import { version } from '../llm/version.ts'
 import { describeBytes, describeCount } from '../model/fields.ts'
 import { countParameters } from '../model/layout.ts'
 import { plan } from '../model/plan.ts'
@@ -13,7 +14,6 @@ import { createLive } from './live.ts'
 import { addEngineOptions, type ModelFlags, openModel } from './model.ts'
 import { oneOf, wholeOf, wholesOf } from './parse.ts'
 import { bar, rate } from './style.ts'
-import { version } from './version.ts'
 
 interface BenchFlags extends Omit<ModelFlags, 'threads'> {
   readonly prompt: readonly number[]

@@ -66,7 +66,7 @@ async function answer(io: Io, talk: Conversation): Promise<void> {
   let written = ''
   const completion = talk.llm.chat(talk.messages, { ...talk.sampling, signal: stop.signal })
   const watched = {
-    result: completion.result,
+    ...completion,
     async *[Symbol.asyncIterator]() {
       for await (const chunk of completion) {
         written += chunk.text

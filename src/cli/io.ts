@@ -20,6 +20,8 @@ export interface Io {
   note(text: string): void
   /** While `handler` is set, Ctrl-C calls it instead of ending the command; returns how to let go. */
   onInterrupt(handler: () => void): () => void
+  /** The same for the signal that service managers send (SIGTERM), which otherwise ends the process. */
+  onTerminate(handler: () => void): () => void
   flush(): Promise<void>
   /** The exit code of a command that did its work and has bad news. */
   leave(code: number): void
@@ -59,6 +61,11 @@ export function createIo(process: NodeJS.Process): Io {
     }
   }
 
+  function onTerminate(handler: () => void): () => void {
+    process.on('SIGTERM', handler)
+    return () => void process.off('SIGTERM', handler)
+  }
+
   async function flush(): Promise<void> {
     for (const stream of [stdout, stderr]) {
       await new Promise<void>((resolve) => stream.write('', () => resolve()))
@@ -77,6 +84,7 @@ export function createIo(process: NodeJS.Process): Io {
     write,
     note: (text) => void stderr.write(`${text}\n`),
     onInterrupt,
+    onTerminate,
     flush,
     leave: (code) => {
       exitCode = code

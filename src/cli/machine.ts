@@ -4,11 +4,11 @@ import { readFileSync } from 'node:fs'
 import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os'
 import { type Build, buildCpu, type Compiler, describeLibrary, findCompiler } from '../backend/build.ts'
 import { openBackend } from '../backend/open.ts'
+import { version } from '../llm/version.ts'
 import { describeBytes } from '../model/fields.ts'
 import { type Finding, note, ok, problem, type Section } from './finding.ts'
 import type { Io } from './io.ts'
 import { plural } from './style.ts'
-import { version } from './version.ts'
 
 const leastNode = 20
 

@@ -1,5 +1,6 @@
 // The commands under one name, and what they share: help, version, strictness. Knows commander, no models.
 import { Command } from 'commander'
+import { version } from '../llm/version.ts'
 import { addBench } from './bench.ts'
 import { addChat } from './chat.ts'
 import { addDoctor } from './doctor.ts'
@@ -10,9 +11,9 @@ import { addInspect } from './inspect.ts'
 import type { Io } from './io.ts'
 import { addQuantize } from './quantize.ts'
 import { addScore } from './score.ts'
+import { addServe } from './serve.ts'
 import { addTemplate } from './template.ts'
 import { addTokenize } from './tokenize.ts'
-import { version } from './version.ts'
 
 const after = `
 MODEL is a folder with a Hugging Face checkpoint, a .gguf file, a name on the hub (org/name, fetched once into the Hugging
@@ -37,7 +38,7 @@ Environment:
 
 export function createProgram(io: Io): Command {
   const program = new Command('latent')
-    .description('Runs DeepSeek-V2 models: chat, batches, and a look inside.')
+    .description('Runs DeepSeek-V2 models: chat, a server, batches, and a look inside.')
     .version(version(), '-v, --version', 'print the version')
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command')
@@ -52,7 +53,7 @@ export function createProgram(io: Io): Command {
     .configureHelp({ styleTitle: (text) => io.out.bold(text), showGlobalOptions: false })
     .addHelpText('after', after)
   const adders = [
-    ...[addChat, addGenerate, addTokenize, addTemplate, addInspect],
+    ...[addChat, addServe, addGenerate, addTokenize, addTemplate, addInspect],
     ...[addDownload, addQuantize, addScore, addBench, addDoctor],
   ]
   for (const add of adders) add(program, io)

@@ -1,6 +1,8 @@
 // Token ids in, token ids out: many requests at once over one model and one paged cache. Knows no text.
 // The property that guards it: tokens do not depend on batching, chunking, preemption or cached prefixes.
+import type { GrammarCounts } from './grammar.ts'
 import type { Choice } from './logprobs.ts'
+import type { GrammarRequest } from './masking.ts'
 import type { SamplingParams } from './sampling.ts'
 
 /** Sizes of an engine, spelled as vLLM spells them. */
@@ -25,6 +27,20 @@ export interface EngineRequest {
   readonly priority?: number
   /** Requests share cached prefixes only with requests of the same salt. */
   readonly cache_salt?: string
+  /** What the answer must be; each of the n answers follows it by itself. */
+  readonly grammar?: GrammarRequest | null
+  /** Tell how much of the prompt is computed while it is. */
+  readonly progress?: boolean
+}
+
+/** A prompt in the making. */
+export interface PromptProgress {
+  readonly total: number
+  /** Of these found in the cache, and computed or found by now. */
+  readonly cached: number
+  readonly processed: number
+  /** Milliseconds since the first step. */
+  readonly ms: number
 }
 
 /** What is known once the prompt is computed. */
@@ -43,13 +59,15 @@ export type FinishReason = 'stop' | 'length'
 export interface TokenEvent {
   /** Which of the n answers. */
   readonly index: number
-  /** Null only where an answer ends without a further token (max_tokens 0). */
+  /** Null only where an answer ends without a further token: max_tokens 0, or a grammar that allows nothing more. */
   readonly choice: Choice | null
   readonly finish: FinishReason | null
   /** The stop token that ended the answer; null for end-of-sequence, length and running answers. */
   readonly stopToken: number | null
   /** With an answer's first event. */
   readonly prompt: PromptReport | null
+  /** In events without a token, before the first one, where it was asked for. */
+  readonly progress?: PromptProgress
 }
 
 export interface EngineStats {
@@ -69,6 +87,7 @@ export interface EngineStats {
   readonly preemptions: number
   readonly prefixQueries: number
   readonly prefixHits: number
+  readonly grammars: GrammarCounts
 }
 
 /** The same in this thread (local.ts) and across a worker thread (worker.ts). */

@@ -6,6 +6,7 @@ import type { Model } from '../model/deepseek2.ts'
 import { CapacityError, RequestError } from '../tensor/error.ts'
 import { assemble, type WantedRow } from './batch.ts'
 import type { Engine, EngineLimits, EngineRequest, EngineStats, FinishReason, TokenEvent } from './engine.ts'
+import { createGrammars, type Prepared } from './grammar.ts'
 import type { Choice } from './logprobs.ts'
 import { PagePool } from './pages.ts'
 import { createQueue, type Queue } from './queue.ts'
@@ -25,6 +26,8 @@ export interface EngineParts {
   readonly prefixCaching?: boolean
   readonly warnings?: readonly string[]
   readonly close?: () => void
+  /** Longest that a grammar may take to compile, milliseconds. */
+  readonly grammarPatience?: number
 }
 
 /** What the engine keeps of a sequence for its listener. */
@@ -42,6 +45,11 @@ export function createEngine(parts: EngineParts): Engine {
   const sample = createSampler(parts.vocabSize)
   const listeners = new Map<Sequence, Listener>()
   const cancelled = new Set<Sequence>()
+  const grammars = createGrammars({
+    vocabSize: parts.vocabSize,
+    eosTokenIds: parts.eosTokenIds,
+    ...(parts.grammarPatience !== undefined && { patience: parts.grammarPatience }),
+  })
   const counters = { steps: 0, promptTokens: 0, outputTokens: 0 }
   let arrivals = 0
   let looping: Promise<void> | null = null
@@ -50,8 +58,11 @@ export function createEngine(parts: EngineParts): Engine {
   async function* generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<TokenEvent, void> {
     if (closed) throw new RequestError('the engine is closed; load the model again')
     signal?.throwIfAborted()
+    checkPrompt(request.prompt_token_ids, request.n ?? 1)
+    const grammar = request.grammar ? await grammars.prepare(request.grammar, signal) : null
+    if (closed) throw new RequestError('the engine is closed; load the model again')
     const queue = createQueue<TokenEvent>()
-    const sequences = admit(request, queue)
+    const sequences = admit(request, grammar, queue)
     const leave = (): void => {
       for (const sequence of sequences) if (listeners.has(sequence)) cancelled.add(sequence)
       looping ??= loop()
@@ -76,9 +87,12 @@ export function createEngine(parts: EngineParts): Engine {
     }
   }
 
-  function admit(request: EngineRequest, queue: Queue<TokenEvent>): readonly Sequence[] {
+  function admit(
+    request: EngineRequest,
+    grammar: Prepared | null,
+    queue: Queue<TokenEvent>,
+  ): readonly Sequence[] {
     const { prompt_token_ids: prompt, params, n = 1 } = request
-    checkPrompt(prompt, n)
     const room = limits.max_model_len - prompt.length
     const maxLength = prompt.length + Math.min(params.max_tokens ?? room, room)
     const seed = params.seed ?? Math.floor(Math.random() * 2 ** 48)
@@ -94,11 +108,13 @@ export function createEngine(parts: EngineParts): Engine {
           maxLength,
           salt: request.cache_salt ?? '',
           counts: createCounts(prompt),
+          matcher: grammar?.open() ?? null,
           now: performance.now(),
         }),
     )
     for (const [index, sequence] of sequences.entries()) {
       if (index > 0 && !sequence.promptLogits) sequence.leader = sequences[0]
+      sequence.progress = request.progress === true && index === 0
       listeners.set(sequence, { index, queue, scored: [null], reported: false })
       scheduler.add(sequence)
     }
@@ -129,7 +145,12 @@ export function createEngine(parts: EngineParts): Engine {
       while (!closed) {
         for (const sequence of cancelled) letGo(sequence)
         cancelled.clear()
+        endComplete()
         const shares = scheduler.plan()
+        if (shares.length === 0 && scheduler.held) {
+          await new Promise((resolve) => setTimeout(resolve, 1)) // until a compile is done; requests may come meanwhile
+          continue
+        }
         if (shares.length === 0) break
         try {
           await step(shares)
@@ -152,30 +173,64 @@ export function createEngine(parts: EngineParts): Engine {
     const logits = await backend.scope(() => backend.read(model.forward(batch, pages)))
     counters.steps++
     for (const share of shares) scheduler.commit(share)
+    for (const { sequence } of shares) if (sequence.progress) tellProgress(sequence)
+    const full: (() => Promise<void>)[] = []
     for (const [row, want] of wanted.entries()) {
       const V = parts.vocabSize
+      const { sequence } = want.share
       try {
-        settle(want, logits.subarray(row * V, (row + 1) * V))
+        if (sequence.matcher && samples(want)) await sequence.matcher.settled()
+        const later = settle(want, logits.subarray(row * V, (row + 1) * V))
+        if (later) full.push(later)
       } catch (error) {
-        fail(want.share.sequence, error)
+        fail(sequence, error)
+      }
+    }
+    grammars.flush() // the next masks are computed while the next step is
+    for (const later of full) await later()
+  }
+
+  function samples({ share: { sequence }, position }: WantedRow): boolean {
+    return position >= sequence.promptLength - 1 && sequence.tokens.length < sequence.maxLength
+  }
+
+  /** Answers whose grammar allows nothing more are not computed any further. */
+  function endComplete(): void {
+    for (const sequence of [...scheduler.running]) {
+      const { matcher } = sequence
+      const listener = listeners.get(sequence)
+      if (listener && sequence.outputLength > 0 && matcher?.ready() && matcher.ended()) {
+        emit(sequence, listener, null, 'stop', null)
       }
     }
   }
 
-  /** Turns one row of logits into a prompt's log-probability or a new token. */
-  function settle({ share: { sequence }, position }: WantedRow, logits: Float32Array): void {
+  /**
+   * Turns one row of logits into a prompt's log-probability or a new token. What it returns is left to do once all
+   * rows have their token.
+   */
+  function settle(
+    { share: { sequence }, position }: WantedRow,
+    logits: Float32Array,
+  ): (() => Promise<void>) | null {
     const listener = listeners.get(sequence)
-    if (!listener) return
+    if (!listener) return null
+    const { matcher } = sequence
     if (position < sequence.promptLength - 1) {
       const top = sequence.params.prompt_logprobs ?? 0
       listener.scored.push(tokenLogprobs(logits, sequence.tokens[position + 1], top))
       sequence.promptScored = position + 1
-      return
+      return null
     }
     if (sequence.tokens.length >= sequence.maxLength) {
       emit(sequence, listener, null, 'length', null) // max_tokens 0: only the prompt was wanted
-      return
+      return null
     }
+    if (matcher?.ended()) {
+      emit(sequence, listener, null, 'stop', null)
+      return null
+    }
+    if (matcher?.stuck()) throw stuckAt(sequence.outputLength)
     const state = {
       promptTokens: sequence.prompt,
       outputTokens: sequence.tokens.slice(sequence.promptLength),
@@ -183,13 +238,27 @@ export function createEngine(parts: EngineParts): Engine {
       seed: sequence.seed,
       eosTokenIds: parts.eosTokenIds,
       limit: parts.tokens,
+      allowed: matcher?.words ?? null,
     }
     const choice = sample(logits, sequence.params, state, sequence.counts)
     sequence.tokens.push(choice.token)
     sequence.counts.push(choice.token)
     counters.outputTokens++
     const { finish, stopToken } = ending(sequence, choice.token)
+    if (matcher && finish !== 'stop') matcher.advance(choice.token)
+    if (matcher && finish === 'length') return () => endFull(sequence, listener, choice)
     emit(sequence, listener, choice, finish, stopToken)
+    return null
+  }
+
+  /** The last token that there was room for may have been the last of the grammar too: then nothing was cut off. */
+  async function endFull(sequence: Sequence, listener: Listener, choice: Choice): Promise<void> {
+    try {
+      await sequence.matcher?.settled()
+      emit(sequence, listener, choice, sequence.matcher?.ended() ? 'stop' : 'length', null)
+    } catch (error) {
+      fail(sequence, error)
+    }
   }
 
   function ending(
@@ -226,9 +295,22 @@ export function createEngine(parts: EngineParts): Engine {
     }
   }
 
+  function tellProgress(sequence: Sequence): void {
+    const listener = listeners.get(sequence)
+    if (!listener || sequence.computed >= sequence.promptLength) return
+    const progress = {
+      total: sequence.promptLength,
+      cached: sequence.cachedTokens ?? 0,
+      processed: sequence.computed,
+      ms: performance.now() - (sequence.started ?? sequence.arrived),
+    }
+    const nothing = { choice: null, finish: null, stopToken: null, prompt: null }
+    listener.queue.push({ index: listener.index, ...nothing, progress })
+  }
+
   function letGo(sequence: Sequence): void {
     scheduler.remove(sequence)
-    listeners.delete(sequence)
+    if (listeners.delete(sequence)) sequence.matcher?.close()
   }
 
   function fail(sequence: Sequence, error: unknown): void {
@@ -247,6 +329,7 @@ export function createEngine(parts: EngineParts): Engine {
       preemptions: scheduler.preemptions,
       prefixQueries: scheduler.prefixQueries,
       prefixHits: scheduler.prefixHits,
+      grammars: grammars.counts,
     }
   }
 
@@ -257,11 +340,19 @@ export function createEngine(parts: EngineParts): Engine {
     for (const sequence of [...listeners.keys()]) {
       fail(sequence, new RequestError('the engine was closed before the answer ended'))
     }
+    await grammars.close()
     backend.close()
     parts.close?.()
   }
 
   return { limits, warnings: parts.warnings ?? [], generate, stats, close }
+}
+
+function stuckAt(position: number): RequestError {
+  return new RequestError(
+    `no token of the vocabulary can go on at output position ${position} of the grammar; loosen the grammar`,
+    'structured_outputs',
+  )
 }
 
 /** Answers to one prompt differ by their seeds, which stay safe integers. */

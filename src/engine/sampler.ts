@@ -20,6 +20,8 @@ export interface SamplerState {
   readonly eosTokenIds: readonly number[]
   /** Ids from here on are padding rows of the embedding: never chosen. */
   readonly limit: number
+  /** One bit a token: those that the answer's grammar allows now, the end of sequence among them. Null: all. */
+  readonly allowed?: Int32Array | null
 }
 
 /**
@@ -124,6 +126,7 @@ function mask(scores: Float64Array, logits: Float32Array, params: SamplingParams
   }
   for (const id in params.logit_bias) scores[id] += params.logit_bias[id]
   const { outputTokens } = state
+  if (state.allowed) maskGrammar(scores, state.allowed, params, state)
   for (const word of params.bad_token_ids) {
     if (completes(outputTokens, word)) scores[word[word.length - 1]] = -Infinity
   }
@@ -131,6 +134,24 @@ function mask(scores: Float64Array, logits: Float32Array, params: SamplingParams
     for (const id of state.eosTokenIds) scores[id] = -Infinity
     for (const id of params.stop_token_ids) scores[id] = -Infinity
   }
+}
+
+/** Mostly whole words are allowed or not, so that few bits are looked at. */
+function maskGrammar(
+  scores: Float64Array,
+  allowed: Int32Array,
+  params: SamplingParams,
+  { limit, eosTokenIds }: SamplerState,
+): void {
+  for (let word = 0, id = 0; id < limit; word++, id += 32) {
+    const bits = allowed[word]
+    const end = Math.min(id + 32, limit)
+    if (bits === 0) scores.fill(-Infinity, id, end)
+    else if (bits !== -1) {
+      for (let at = id; at < end; at++) if (((bits >>> (at & 31)) & 1) === 0) scores[at] = -Infinity
+    }
+  }
+  if (params.ignore_eos) for (const id of eosTokenIds) scores[id] = -Infinity // no token of the text goes on after it
 }
 
 /** Whether the output ends in all of `word` but its last token. The prompt does not count, as in vLLM. */
@@ -247,6 +268,7 @@ function nothingLeft(logits: Float32Array, params: SamplingParams, state: Sample
   if (params.allowed_token_ids !== null) rules.push('allowed_token_ids')
   if (params.bad_token_ids.length > 0) rules.push('bad_token_ids')
   if (state.outputTokens.length < params.min_tokens) rules.push('min_tokens')
+  if (state.allowed) rules.push('structured_outputs')
   return new RequestError(
     `no token is left to choose at output position ${state.position}: ${rules.join(' and ')} ` +
       `together exclude all ${logits.length}; loosen one of them`,

@@ -17,6 +17,7 @@ function sequence(length: number, priority = 0, fields: object = {}, first = 100
     prompt,
     maxLength: 1000,
     salt: '',
+    matcher: null,
     counts: createCounts(prompt),
     now: 0,
   })

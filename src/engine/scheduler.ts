@@ -21,6 +21,8 @@ export class Scheduler {
   /** Both lists are kept in the order of service (`before`). */
   readonly running: Sequence[] = []
   readonly waiting: Sequence[] = []
+  /** Whether the last plan left out a sequence whose mask stands behind a compile. */
+  held = false
   preemptions = 0
   prefixQueries = 0
   prefixHits = 0
@@ -49,13 +51,15 @@ export class Scheduler {
   /** The shares of the next step: running sequences first, then as many waiting ones as fit. */
   plan(): readonly Share[] {
     this.#shares = []
+    this.held = false
     for (const sequence of [...this.running]) {
       if (this.#budget() === 0) break
+      if (this.#waitsForMask(sequence)) continue
       if (this.running.includes(sequence)) this.#serve(sequence) // it may have been preempted a moment ago
     }
     for (const sequence of [...this.waiting]) {
       if (this.#budget() === 0) break
-      if (isHeld(sequence, this.#pool.pageSize)) continue
+      if (isHeld(sequence, this.#pool.pageSize) || this.#waitsForMask(sequence)) continue
       if (!this.#makeRoom(sequence)) break
       this.#adopt(sequence)
       if (!this.#serve(sequence)) break
@@ -76,6 +80,13 @@ export class Scheduler {
       const page = sequence.pages[sequence.published++]
       sequence.link = this.#pool.publish(page, sequence.link, tokens, sequence.salt)
     }
+  }
+
+  /** Others are computed meanwhile: a compile takes as long as many steps. */
+  #waitsForMask({ matcher }: Sequence): boolean {
+    if (matcher === null || !matcher.held()) return false
+    this.held = true
+    return true
   }
 
   #budget(): number {

@@ -4,6 +4,7 @@
 //   tokens   [ prompt ............ | output ....... ]
 //   computed [ latents in `pages` .......... )          the rest is what a step still has to compute
 //   published[ whole pages others may share )           always <= computed / pageSize
+import type { Matcher } from './matcher.ts'
 import type { Counts } from './sampler.ts'
 import type { SamplingParams } from './sampling.ts'
 
@@ -31,11 +32,15 @@ export class Sequence {
   /** Prompt tokens that were found in the cache when it first ran; null before. */
   cachedTokens: number | null = null
   counts: Counts
+  /** Its place in the grammar of its answer. Knows tokens, not pages: preemption does not touch it. */
+  readonly matcher: Matcher | null
   readonly promptLogits: boolean
   /** Prompt positions whose log-probabilities are already out. */
   promptScored = 0
   arrived: number
   started: number | null = null
+  /** Whether its listener wants to know how far the prompt is. */
+  progress = false
 
   constructor(given: {
     order: number
@@ -46,6 +51,7 @@ export class Sequence {
     maxLength: number
     salt: string
     counts: Counts
+    matcher: Matcher | null
     now: number
   }) {
     this.order = given.order
@@ -58,6 +64,7 @@ export class Sequence {
     this.maxLength = given.maxLength
     this.salt = given.salt
     this.counts = given.counts
+    this.matcher = given.matcher
     this.promptLogits = given.params.prompt_logprobs !== null
     this.arrived = given.now
   }

@@ -1,6 +1,13 @@
 // The engine's tokens -> text as it becomes printable, with stop strings, usage and timings. One Completion is one
 // request: iterate it for chunks, or ask for its result; leaving the loop cancels what is still being computed.
-import type { Engine, EngineRequest, FinishReason, PromptReport, TokenEvent } from '../engine/engine.ts'
+import type {
+  Engine,
+  EngineRequest,
+  FinishReason,
+  PromptProgress,
+  PromptReport,
+  TokenEvent,
+} from '../engine/engine.ts'
 import type { Choice } from '../engine/logprobs.ts'
 import { createDecoder, createStopWatch } from '../tokenizer/stream.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer.ts'
@@ -22,7 +29,10 @@ export interface Answer {
  * A piece of an answer. Its text may be empty: a token need not end a character, and stop strings are held back while
  * they may still come.
  */
-export type Chunk = Answer
+export interface Chunk extends Answer {
+  /** With return_progress, while the prompt is computed. */
+  readonly progress?: PromptProgress
+}
 
 export interface Usage {
   readonly prompt_tokens: number
@@ -50,6 +60,8 @@ export interface Result extends Answer {
 }
 
 export interface Completion extends AsyncIterable<Chunk> {
+  /** The prompt's ids, encoded now if they were not yet; throws what is wrong with it. */
+  prompt(): readonly number[]
   /** Runs to the end (or carries on from where iteration is) and gives everything at once. */
   result(): Promise<Result>
 }
@@ -63,7 +75,11 @@ export interface CompletionParts {
   readonly signal: AbortSignal | undefined
   /** What the chat template puts between its generation prompt and an answer: cut from the answer's beginning. */
   readonly lead: string
+  /** The tokens, packed for grammars. */
+  readonly vocabulary: () => SharedArrayBuffer
 }
+
+const empty = { text: '', token_ids: [], logprobs: null, finish_reason: null, stop_reason: null }
 
 interface Writer {
   text: string
@@ -78,27 +94,39 @@ export function createCompletion(parts: CompletionParts): Completion {
   const { engine, options } = parts
   const writers = Array.from({ length: options.n }, (_, index) => createWriter(index, parts))
   const clock = { first: 0, last: 0 }
-  let prompt: readonly number[] = []
+  let prompt: readonly number[] | null = null
   let report: PromptReport | null = null
 
   async function* run(): AsyncGenerator<Chunk, void, undefined> {
-    prompt = parts.prompt()
     const request: EngineRequest = {
-      prompt_token_ids: prompt,
+      prompt_token_ids: encoded(),
       params: options.params,
       n: options.n,
       priority: options.priority,
       cache_salt: options.cacheSalt,
+      ...(options.outputs !== null && {
+        grammar: { outputs: options.outputs, lead: parts.lead, vocabulary: parts.vocabulary() },
+      }),
+      ...(options.progress && { progress: true }),
     }
     let open = options.n
     for await (const event of engine.generate(request, parts.signal)) {
       const writer = writers[event.index]
       if (writer.finish !== null) continue // ended by a stop string; the engine does not know yet
+      if (event.progress) {
+        yield { ...empty, index: event.index, progress: event.progress }
+        continue
+      }
       if (event.index === 0) tick(event)
       const chunk = writer.add(event)
       yield chunk
       if (chunk.finish_reason !== null && --open === 0) return
     }
+  }
+
+  function encoded(): readonly number[] {
+    prompt ??= parts.prompt()
+    return prompt
   }
 
   function tick(event: TokenEvent): void {
@@ -128,19 +156,19 @@ export function createCompletion(parts: CompletionParts): Completion {
     return {
       ...answers[0],
       answers,
-      prompt_token_ids: prompt,
+      prompt_token_ids: encoded(),
       prompt_logprobs: report?.logprobs ?? null,
       usage: {
-        prompt_tokens: prompt.length,
+        prompt_tokens: encoded().length,
         completion_tokens: completionTokens,
-        total_tokens: prompt.length + completionTokens,
+        total_tokens: encoded().length + completionTokens,
         prompt_tokens_details: { cached_tokens: report?.cachedTokens ?? 0 },
       },
-      timings: timingsOf(report, prompt.length, writers[0].tokens.length, clock.last - clock.first),
+      timings: timingsOf(report, encoded().length, writers[0].tokens.length, clock.last - clock.first),
     }
   }
 
-  return { [Symbol.asyncIterator]: () => chunks, result }
+  return { [Symbol.asyncIterator]: () => chunks, result, prompt: encoded }
 }
 
 function timingsOf(

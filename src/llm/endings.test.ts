@@ -104,6 +104,7 @@ test('stop strings and stop tokens are in the text if include_stop_str_in_output
       min_tokens: dice.chance(0.3) ? dice.from(0, script.tokens.length) : 0,
     }
     const completion = createCompletion({
+      vocabulary: () => new SharedArrayBuffer(0),
       engine: speaking(script),
       tokenizer,
       prompt: () => [1],

@@ -18,6 +18,7 @@ import { type Completion, createCompletion } from './completion.ts'
 import { refuseUnknown } from './names.ts'
 import { encodeChat, encodePrompt, leadOf } from './prompt.ts'
 import { type ChatOptions, type CompleteOptions, readOptions } from './request.ts'
+import { createVocabulary } from './vocabulary.ts'
 
 export interface LoadOptions extends Omit<EngineOptions, 'tokens'> {
   /** Branch, tag or commit of a hub model. */
@@ -136,6 +137,7 @@ interface Parts extends Pick<LLM, 'name' | 'directory' | 'config' | 'generation'
 function createLLM({ engine, ...parts }: Parts): LLM {
   const { config, generation, tokenizer, template } = parts
   const lead = leadOf(template)
+  const vocabulary = createVocabulary(tokenizer)
   const defaults = { ...generation.sampling, max_tokens: generation.maxNewTokens }
 
   function run(
@@ -150,6 +152,7 @@ function createLLM({ engine, ...parts }: Parts): LLM {
       options: readOptions(options, tokenizer, config.vocabSize, defaults),
       signal: options.signal,
       lead: leading,
+      vocabulary,
     })
   }
 

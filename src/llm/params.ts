@@ -1,6 +1,7 @@
 // SamplingParams as vLLM spells it: every field present, vLLM's defaults, checked when made. Knows no model: ids are
 // compared with its vocabulary when a request is made.
 import { type SamplingFields, samplingParams } from '../engine/sampling.ts'
+import { checkOutputs, type StructuredOutputs } from '../grammar/structured.ts'
 import { RequestError } from '../tensor/error.ts'
 import { refuseUnknown, stated } from './names.ts'
 import type { GenerateOptions } from './request.ts'
@@ -10,7 +11,10 @@ export type SamplingParamsFields = {
 }
 
 /** Fields of text and counting, which the sampler never sees. */
-const textNames = ['n', 'stop', 'bad_words', 'include_stop_str_in_output', 'skip_special_tokens', 'priority']
+const textNames = [
+  ...['n', 'stop', 'bad_words', 'include_stop_str_in_output', 'skip_special_tokens', 'priority'],
+  'structured_outputs',
+]
 
 /** Wider than any model's: an id that is too large for one is found when it is used. */
 const widest = { size: 2 ** 22 }
@@ -41,6 +45,7 @@ export class SamplingParams {
   readonly logit_bias: Readonly<Record<number, number>> = {}
   readonly allowed_token_ids: readonly number[] | null = null
   readonly skip_special_tokens: boolean = true
+  readonly structured_outputs: StructuredOutputs | null = null
   /** Not vLLM's: lower is served first. */
   readonly priority: number = 0
 
@@ -77,6 +82,7 @@ export class SamplingParams {
     if (!Number.isSafeInteger(this.n) || this.n < 1) refuse('n', 'a whole number from 1')
     if (!isText(this.stop) && !isTexts(this.stop)) refuse('stop', 'a non-empty string or a list of them')
     if (!isTexts(this.bad_words)) refuse('bad_words', 'a list of non-empty strings')
+    if (this.structured_outputs !== null) checkOutputs(this.structured_outputs)
     if (typeof this.skip_special_tokens !== 'boolean') refuse('skip_special_tokens', 'true or false')
   }
 }

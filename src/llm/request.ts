@@ -1,6 +1,7 @@
 // What a caller may ask for, in one spelling (docs/decisions/0001), and its way down to the engine's ids.
 // Knows text and tokens; not who asks (a program, a socket, a terminal).
 import { type SamplingFields, type SamplingParams, samplingParams } from '../engine/sampling.ts'
+import { checkOutputs, type StructuredOutputs } from '../grammar/structured.ts'
 import { RequestError } from '../tensor/error.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer.ts'
 
@@ -17,8 +18,12 @@ export interface GenerateOptions extends SamplingFields {
   readonly priority?: number | null
   /** Cached prefixes are shared only with requests of the same salt. */
   readonly cache_salt?: string | null
+  /** What the answer must be: JSON of a schema, any JSON object, a regex, one of several texts, a grammar. */
+  readonly structured_outputs?: StructuredOutputs | null
   /** Leave special tokens out of the text; default true. */
   readonly skip_special_tokens?: boolean | null
+  /** Chunks without text say how far the prompt is; default false. */
+  readonly return_progress?: boolean | null
   readonly signal?: AbortSignal | undefined
 }
 
@@ -52,6 +57,9 @@ export interface ReadOptions {
   readonly n: number
   readonly priority: number
   readonly cacheSalt: string
+  readonly progress: boolean
+  /** `structured_outputs` as JSON: what it says is worked out in another thread. */
+  readonly outputs: string | null
 }
 
 const textFields = [
@@ -62,6 +70,8 @@ const textFields = [
   'priority',
   'cache_salt',
   'skip_special_tokens',
+  'structured_outputs',
+  'return_progress',
   'signal',
 ] as const
 /** Fields that shape the prompt rather than the answer. */
@@ -99,6 +109,8 @@ export function readOptions(
     n: whole(options.n ?? 1, 'n', 1, 16384),
     priority: whole(options.priority ?? 0, 'priority', -(2 ** 31), 2 ** 31),
     cacheSalt: text(options.cache_salt ?? '', 'cache_salt'),
+    progress: flag(options.return_progress, 'return_progress') ?? false,
+    outputs: outputs(options.structured_outputs),
   }
 }
 
@@ -149,6 +161,10 @@ function strings(value: unknown, field: string): readonly string[] {
 function text(value: unknown, field: string): string {
   if (typeof value === 'string') return value
   throw new RequestError(`${field} must be a string, ${JSON.stringify(value)} given`, field)
+}
+
+function outputs(value: unknown): string | null {
+  return value === undefined || value === null ? null : JSON.stringify(checkOutputs(value))
 }
 
 function whole(value: unknown, field: string, least: number, most: number): number {
