@@ -1,4 +1,4 @@
-// Values and members that no client should send, the same ones every time. Tests only.
+// For tests: values, names and bodies that no client should send, the same ones every time.
 import { fieldTable } from './fields.ts'
 import { structureFields } from './structured.ts'
 import { toolFields } from './tools.ts'
@@ -47,7 +47,7 @@ export const odd: readonly unknown[] = [
   ],
 ]
 
-export function nested(depth: number): unknown {
+function nested(depth: number): unknown {
   let value: unknown = 1
   for (let i = 0; i < depth; i++) value = random.chance(0.5) ? [value] : { a: value }
   return value
