@@ -8,7 +8,7 @@ const time = '(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?'
 const zone = '(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])'
 const byte = '(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]|[0-9])'
 /** Labels of names are at most 63 letters; those of a URI have no limit. */
-const label = '[a-zA-Z0-9]{1,20}(?:-[a-zA-Z0-9]{1,20}){0,1}'
+const label = '[a-zA-Z0-9]{1,16}(?:-[a-zA-Z0-9]{1,16})?'
 const host = '[a-zA-Z0-9]+(?:[.-][a-zA-Z0-9]+)*'
 const path = '(?:/[a-zA-Z0-9._~-]*)*'
 const rest = '(?:\\?[a-zA-Z0-9=&._~-]*)?(?:#[a-zA-Z0-9._~-]*)?'
@@ -23,7 +23,7 @@ export const formats: Readonly<Record<string, string>> = {
   uuid: '[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}',
   ipv4: `${byte}(?:\\.${byte}){3}`,
   ipv6: `(?:${group}:){7}${group}`,
-  email: `[a-zA-Z0-9_+-]+(?:\\.[a-zA-Z0-9_+-]+)*@${label}(?:\\.${label}){1,2}`,
+  email: `[a-zA-Z0-9_+-]{1,16}(?:\\.[a-zA-Z0-9_+-]{1,16})?@${label}(?:\\.${label}){1,2}`,
   hostname: `${label}(?:\\.${label}){0,3}`,
   uri,
   'uri-reference': `(?:${uri}|/[a-zA-Z0-9._~-]+(?:/[a-zA-Z0-9._~-]+)*/?${rest})`,

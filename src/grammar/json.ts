@@ -1,6 +1,6 @@
 // JSON's own grammar, spelled as JSON.stringify spells it: one space or one line break with some indentation where JSON
 // allows any whitespace, so that no answer is endless whitespace. Knows JSON, no schemas.
-import { automatonOf, costOf, isSpellable, respelled, spell, windowed } from './automaton.ts'
+import { automatonOf, costOf, isSpellable, lengthsOf, respelled, spell, windowed } from './automaton.ts'
 import {
   type Chars,
   chars,
@@ -21,6 +21,7 @@ import { regular } from './regular.ts'
 
 /** States of a pattern that take almost any letter: each is as costly to compile as a whole string. */
 const mostCostly = 160
+const shorter = [256, 128, 64, 32, 16]
 /** Spaces after a line break: ten levels of two. */
 const indentation = 20
 
@@ -184,10 +185,15 @@ export function createJson(rules: Rules, avoid = ''): Json {
 
   function cutString(expr: Expr, least: number, most: number | null): Expr | null {
     const whole = automatonOf(expr)
-    const cut = whole && (least > 0 || most !== null ? windowed(whole, least, most) : whole)
-    const told = cut && isSpellable(cut) && costOf(cut) <= mostCostly ? cut : null
-    const written = told && respelled(told, (set) => spellLetter(set, avoided))
-    return written && spell(written, rules)
+    if (whole === null || !isSpellable(whole)) return null
+    const [shortest, longest] = lengthsOf(whole)
+    const fits = shortest >= least && (most === null || (longest !== null && longest <= most))
+    // where counting all that is allowed takes too many states, shorter texts alone are allowed
+    const limits = [most, ...shorter.filter((it) => it >= least && it >= shortest && it < (most ?? 0))]
+    const cuts = fits ? [whole] : limits.map((limit) => windowed(whole, least, limit))
+    const cut = cuts.find((it) => it !== null && costOf(it) <= mostCostly)
+    const written = cut && respelled(cut, (set) => spellLetter(set, avoided))
+    return written ? spell(written, rules) : null
   }
 
   function list(open: string, item: Expr, least: number, most: number | null, close: string): Expr {
