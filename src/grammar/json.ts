@@ -70,6 +70,24 @@ function spellLetter({ ascii, beyond, few }: Chars, avoid: bigint): Expr {
   return choice(...of)
 }
 
+/** A letter that no string contains, allowed by the grammar wherever a string of at most `most` characters is open. */
+export interface Mark {
+  readonly letter: string
+  readonly most: number
+}
+
+export interface JsonSetting {
+  /** ASCII letters that strings spell by their numbers only, so that no control token fits into one. */
+  readonly avoid?: string
+  /** Strings are bounded by marks; else by rules, of which there is one for each character. */
+  readonly marked?: boolean
+}
+
+/** The control characters that JSON has no whitespace among. */
+export const markLetters = Array.from({ length: 32 }, (_, code) => String.fromCharCode(code)).filter(
+  (letter) => !'\0\t\n\r'.includes(letter),
+)
+
 export interface Json {
   readonly rules: Rules
   /** Between tokens. */
@@ -81,6 +99,8 @@ export interface Json {
   readonly number: Expr
   /** A string of `least` to `most` characters. */
   stringOf(least: number, most: number | null): Expr
+  /** The marks of strings whose characters are to be counted by whoever makes masks. */
+  readonly marks: () => readonly Mark[]
   /** `"key": value`. */
   pair(name: string, value: Expr): Expr
   /** A pair whose key is none of `names`, as far as few rules can tell them apart. */
@@ -96,8 +116,7 @@ export interface Json {
 /** Characters that are counted one by one; longer strings are counted in blocks, so that their rules stay few. */
 const block = 64
 
-/** `avoid`: ASCII letters that strings spell by their numbers only, so that no control token fits into one. */
-export function createJson(rules: Rules, avoid = ''): Json {
+export function createJson(rules: Rules, { avoid = '', marked = false }: JsonSetting = {}): Json {
   const avoided = charsOf(avoid).ascii
   const raw: Chars = { ...plain, ascii: plain.ascii & ~avoided }
   const gap = rules.define(
@@ -133,8 +152,35 @@ export function createJson(rules: Rules, avoid = ''): Json {
     return expr
   }
 
+  const marks = new Map<number, string>()
+
+  /** Where the letters run out, a smaller bound that has one serves: shorter strings are valid too. */
+  function markOf(least: number, most: number): Mark | null {
+    const letter = marks.get(most) ?? markLetters.at(marks.size)
+    if (letter !== undefined) {
+      marks.set(most, letter)
+      return { letter, most }
+    }
+    const [nearest] = [...marks].filter(([it]) => it >= least && it < most).sort(([a], [b]) => b - a)
+    return nearest ? { letter: nearest[1], most: nearest[0] } : null
+  }
+
+  function markedString(least: number, { letter: marking, most }: Mark): Expr {
+    const mark = text(marking)
+    const end = rules.once(`tail ${most}`, () => {
+      const { rule, fill } = rules.reserve()
+      fill(choice(quote, ...letter(rule), mark), followsValue)
+      return rule
+    })
+    let body: Expr = end
+    for (let i = 0; i < least; i++) body = rules.define(choice(...letter(body), mark))
+    return rules.define(sequence(quote, body))
+  }
+
   function stringOf(least: number, most: number | null): Expr {
     if (least === 0 && most === null) return string
+    const mark = marked && most !== null ? markOf(least, most) : null
+    if (mark !== null) return markedString(least, mark)
     const parts: Expr[] = [quote]
     for (let left = least; left > 0; left -= block) parts.push(exactly(Math.min(left, block)))
     if (most === null) return rules.define(sequence(...parts, tail.rule))
@@ -217,6 +263,7 @@ export function createJson(rules: Rules, avoid = ''): Json {
     string,
     number,
     stringOf,
+    marks: () => [...marks].map(([most, letter]) => ({ letter, most })),
     pair,
     otherPair,
     keyedPair,

@@ -1,7 +1,7 @@
 // What a request may demand of its answer, and its way to a grammar. Knows neither tokens nor who computes masks.
 import { RequestError } from '../tensor/error.ts'
 import { choice, createRules, type Expr, sequence, text } from './expr.ts'
-import { createJson } from './json.ts'
+import { createJson, type Mark } from './json.ts'
 import { parsePattern } from './regex.ts'
 import { regular } from './regular.ts'
 import { schemaGrammar } from './schema.ts'
@@ -44,6 +44,8 @@ export interface AnswerGrammar {
   readonly text: string
   /** Texts that no answer contains: what a grammar here cannot leave out by itself. */
   readonly barred: readonly string[]
+  /** Letters of the grammar that say that a bounded string is open: never let through, and its characters counted. */
+  readonly marks: readonly Mark[]
   /** Control tokens that the answer may use: those in the texts around regions. */
   readonly shown: readonly string[]
 }
@@ -59,6 +61,8 @@ export interface Surroundings {
   readonly lead?: string
   /** The spellings of the control tokens. */
   readonly controls?: readonly string[]
+  /** Whether strings may be bounded by marks. */
+  readonly marked?: boolean
 }
 
 const field = 'structured_outputs'
@@ -97,10 +101,10 @@ function kindOf(options: StructuredOutputs): Kind {
 /** The grammar of a request that passed the check: milliseconds, for the largest schemas a second. */
 export function answerGrammar(
   options: StructuredOutputs,
-  { lead = '', controls = [] }: Surroundings = {},
+  surroundings: Surroundings = {},
 ): AnswerGrammar {
   const kind = kindOf(options)
-  return under(`${field}.${kind}`, () => grammarOf(kind, options, lead, controls))
+  return under(`${field}.${kind}`, () => grammarOf(kind, options, surroundings))
 }
 
 /** Characters of its strings and names, give or take; what nests deeper than any parser goes is too large as well. */
@@ -133,12 +137,11 @@ function under<Result>(field: string, body: () => Result): Result {
 function grammarOf(
   kind: Kind,
   options: StructuredOutputs,
-  lead: string,
-  controls: readonly string[],
+  { lead = '', controls = [], marked = false }: Surroundings,
 ): AnswerGrammar {
   switch (kind) {
     case 'json':
-      return ebnf(schemaGrammar(readSchema(options.json), { lead }))
+      return ebnf(schemaGrammar(readSchema(options.json), { lead, marked }))
     case 'json_object':
       return ebnf(objectGrammar(options.json_object, lead))
     case 'regex':
@@ -152,8 +155,14 @@ function grammarOf(
   }
 }
 
-function ebnf({ text, barred }: { readonly text: string; readonly barred: string }): AnswerGrammar {
-  return { kind: 'ebnf', text, barred: [...barred], shown: [] }
+interface Translated {
+  readonly text: string
+  readonly barred: string
+  readonly marks?: readonly Mark[]
+}
+
+function ebnf({ text, barred, marks = [] }: Translated): AnswerGrammar {
+  return { kind: 'ebnf', text, barred: [...barred], marks, shown: [] }
 }
 
 /** A schema as an object or boolean, from text too. */
@@ -177,12 +186,12 @@ function leadExpr(lead: string): Expr {
   return lead === '' ? text('') : choice(text(''), text(lead))
 }
 
-function objectGrammar(given: unknown, lead: string): { text: string; barred: string } {
+function objectGrammar(given: unknown, lead: string): Translated {
   if (given !== true) throw new RequestError(`it must be true, ${show(given)} given`)
   return { text: printed((rules) => createJson(rules).object, lead), barred: '' }
 }
 
-function regexGrammar(given: unknown, lead: string): { text: string; barred: string } {
+function regexGrammar(given: unknown, lead: string): Translated {
   if (typeof given !== 'string' || given === '') {
     throw new RequestError(`it must be a regular expression, ${show(given)} given`)
   }
@@ -190,7 +199,7 @@ function regexGrammar(given: unknown, lead: string): { text: string; barred: str
   return { text: printed((rules) => regular(pattern.whole, rules), lead), barred: pattern.barred }
 }
 
-function choiceGrammar(given: unknown, lead: string): { text: string; barred: string } {
+function choiceGrammar(given: unknown, lead: string): Translated {
   const fits = Array.isArray(given) && given.length > 0 && given.length <= mostChoices
   if (!fits || given.some((it) => typeof it !== 'string' || it === '')) {
     throw new RequestError(`it must be a list of 1 to ${mostChoices} texts that are not empty, ${show(given)} given`)
@@ -227,6 +236,7 @@ function tagGrammar(given: unknown, controls: readonly string[]): AnswerGrammar 
     kind: 'tags',
     text: JSON.stringify({ type: 'structural_tag', format }),
     barred: [...barred],
+    marks: [],
     shown,
   }
 }
