@@ -12,7 +12,11 @@ const person = {
     tags: { type: 'array', items: { type: 'string' }, maxItems: 8 },
     address: {
       type: 'object',
-      properties: { street: { type: 'string' }, city: { type: 'string' }, zip: { type: 'string', pattern: '^\\d{5}$' } },
+      properties: {
+        street: { type: 'string' },
+        city: { type: 'string' },
+        zip: { type: 'string', pattern: '^\\d{5}$' },
+      },
       required: ['street', 'city'],
       additionalProperties: false,
     },
@@ -34,7 +38,10 @@ const texts = {
   'a JSON object': { outputs: { json_object: true }, text: JSON.stringify(somebody, null, 2) },
   'a schema': { outputs: { json: person }, text: JSON.stringify(somebody) },
   'a schema, indented': { outputs: { json: person }, text: JSON.stringify(somebody, null, 2) },
-  'a regex': { outputs: { regex: '[A-Z][a-z]+( [a-z]+)*\\.' }, text: 'The quick brown fox jumps over the lazy dog.' },
+  'a regex': {
+    outputs: { regex: '[A-Z][a-z]+( [a-z]+)*\\.' },
+    text: 'The quick brown fox jumps over the lazy dog.',
+  },
   'a string of up to 255': {
     outputs: { json: { type: 'string', maxLength: 255 } },
     text: JSON.stringify('The quick brown fox jumps over the lazy dog. '.repeat(5)),

@@ -1,6 +1,7 @@
 // How many schemas that people wrote are taken, and which keyword the others are refused for.
-import { createAcceptors, readRows } from '../test/structured/acceptor.ts'
+
 import { RequestError } from '../src/tensor/error.ts'
+import { createAcceptors, readRows } from '../test/structured/acceptor.ts'
 import { type Line, median } from './report.ts'
 
 interface Row {
@@ -35,10 +36,18 @@ export async function benchSchemas(): Promise<Line[]> {
   const taken = [...subsets.values()].reduce((sum, own) => sum + own.taken, 0)
   return [
     { name: `taken of ${rows.length}`, value: percent(taken, rows.length), unit: '%' },
-    ...[...subsets].map(([name, own]) => ({ name: `taken of ${name}`, value: percent(own.taken, own.all), unit: '%' })),
+    ...[...subsets].map(([name, own]) => ({
+      name: `taken of ${name}`,
+      value: percent(own.taken, own.all),
+      unit: '%',
+    })),
     ...[...refused]
       .sort((a, b) => b[1] - a[1])
-      .map(([keyword, count]) => ({ name: `refused for ${keyword}`, value: percent(count, rows.length), unit: '%' })),
+      .map(([keyword, count]) => ({
+        name: `refused for ${keyword}`,
+        value: percent(count, rows.length),
+        unit: '%',
+      })),
     { name: 'translating and compiling over 256 tokens, median', value: median(times), unit: 'ms' },
     { name: 'the same, slowest', value: Math.max(...times), unit: 'ms' },
   ]

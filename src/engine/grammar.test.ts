@@ -21,7 +21,11 @@ const spelled = Array.from({ length: vocabSize }, (_, id) => {
   const at = id - 3
   if (at < 0) return ''
   if (at < alphabet.length) return alphabet[at]
-  return alphabet[at % alphabet.length] + alphabet[(at * 7) % alphabet.length] + (at % 3 === 0 ? alphabet[at % 11] : '')
+  return (
+    alphabet[at % alphabet.length] +
+    alphabet[(at * 7) % alphabet.length] +
+    (at % 3 === 0 ? alphabet[at % 11] : '')
+  )
 })
 const vocabulary = pack()
 const sizes = { pageSize: 4, max_num_batched_tokens: 24, jobs: [], prefixCaching: true }
@@ -68,7 +72,10 @@ async function answers(engine: Engine, asked: EngineRequest, signal?: AbortSigna
   return Array.from({ length: asked.n ?? 1 }, (_, index) => {
     const own = events.filter((event) => event.index === index)
     const ids = own.flatMap(({ choice }) => (choice ? [choice.token] : []))
-    const text = ids.filter((id) => !eosTokenIds.includes(id)).map((id) => spelled[id]).join('')
+    const text = ids
+      .filter((id) => !eosTokenIds.includes(id))
+      .map((id) => spelled[id])
+      .join('')
     return { ids, text, finish: own.at(-1)?.finish ?? null }
   })
 }
@@ -86,14 +93,21 @@ function randomOutputs(dice: Dice): object | null {
 describe('answers held to a grammar', () => {
   it('match it, and end by themselves where nothing more may come', async () => {
     for (const seed of [1, 2, 3, 4, 5, 6]) {
-      const [{ text, finish }] = await answers(roomy, request({ regex: '[a-c]{2,4}!?x'.replace('!?', '') }, { seed }))
+      const [{ text, finish }] = await answers(
+        roomy,
+        request({ regex: '[a-c]{2,4}!?x'.replace('!?', '') }, { seed }),
+      )
       assert.match(text, /^[a-c]{2,4}x$/)
       assert.equal(finish, 'stop')
     }
   })
 
   it('each of n follows its own, with ignore_eos and min_tokens too', async () => {
-    const asked = request({ choice: ['a', 'bb', 'ccc'] }, { ignore_eos: true, min_tokens: 15, temperature: 3 }, 6)
+    const asked = request(
+      { choice: ['a', 'bb', 'ccc'] },
+      { ignore_eos: true, min_tokens: 15, temperature: 3 },
+      6,
+    )
     const all = await answers(roomy, asked)
     for (const { text, finish } of all) {
       assert.ok(['a', 'bb', 'ccc'].includes(text), text)
@@ -133,19 +147,37 @@ describe('answers held to a grammar', () => {
   })
 
   it('free text with constrained regions', async () => {
-    const schema = { type: 'object', properties: { a: { type: 'integer' } }, required: ['a'], additionalProperties: false }
-    const tag = { triggers: ['ab'], structures: [{ begin: 'abc', schema, end: 'x' }], at_least_one: true, stop_after_first: true }
+    const schema = {
+      type: 'object',
+      properties: { a: { type: 'integer' } },
+      required: ['a'],
+      additionalProperties: false,
+    }
+    const tag = {
+      triggers: ['ab'],
+      structures: [{ begin: 'abc', schema, end: 'x' }],
+      at_least_one: true,
+      stop_after_first: true,
+    }
     const [{ text, finish }] = await answers(roomy, request({ structural_tag: tag }, { max_tokens: 35 }))
     if (finish === 'stop') assert.match(text, /^abc\{ ?"a": ?-?\d+ ?\}x$/)
     assert.ok('abc{'.startsWith(text.slice(0, 4)), text)
-    const free = await answers(roomy, request({ structural_tag: { ...tag, at_least_one: false, stop_after_first: false } }))
+    const free = await answers(
+      roomy,
+      request({ structural_tag: { ...tag, at_least_one: false, stop_after_first: false } }),
+    )
     assert.ok(free[0].ids.length > 0)
   })
 
   it('the tokens are those of an answer alone, whoever else is served', async () => {
     const jobs = Array.from({ length: 64 }, (_, i) => {
       const dice = createDice(i)
-      const fields = { seed: i, temperature: dice.of([0, 1, 2]), max_tokens: dice.from(1, 12), ignore_eos: dice.chance(0.3) }
+      const fields = {
+        seed: i,
+        temperature: dice.of([0, 1, 2]),
+        max_tokens: dice.from(1, 12),
+        ignore_eos: dice.chance(0.3),
+      }
       const own = request(randomOutputs(dice), fields, dice.of([1, 1, 2]))
       return { ...own, prompt_token_ids: Array.from({ length: dice.from(1, 20) }, () => dice.from(3, 60)) }
     })
@@ -194,7 +226,10 @@ describe('grammars', () => {
     const matcher = (await grammars.prepare(grammar({ regex: '[a-c]*x' }))).open()
     await matcher.settled()
     const mask = [...matcher.words]
-    const bomb = Array.from({ length: 60 }, (_, i) => `r${i} ::= (r${i + 1} | "a" r${i + 1} | r${i + 1} "b" r${i + 1}){1,9}`)
+    const bomb = Array.from(
+      { length: 60 },
+      (_, i) => `r${i} ::= (r${i + 1} | "a" r${i + 1} | r${i + 1} "b" r${i + 1}){1,9}`,
+    )
     const text = `root ::= r0{0,200}\n${bomb.join('\n')}\nr60 ::= [a-z]{0,300} [a-y]{0,300}\n`
     await assert.rejects(
       grammars.prepare(grammar({ grammar: text })),
@@ -220,7 +255,9 @@ describe('grammars', () => {
     await all[0].settled()
     // all threads follow somebody now, so that a grammar that aborts takes one of them along
     await Promise.all(
-      Array.from({ length: 6 }, (_, i) => assert.rejects(grammars.prepare(grammar({ grammar: `root ::= no${i}` })))),
+      Array.from({ length: 6 }, (_, i) =>
+        assert.rejects(grammars.prepare(grammar({ grammar: `root ::= no${i}` }))),
+      ),
     )
     all[0].advance(spelled.indexOf('b'))
     grammars.flush()
@@ -229,8 +266,14 @@ describe('grammars', () => {
       const id = spelled.indexOf(letter)
       return ((words[id >> 5] >>> (id & 31)) & 1) === 1
     }
-    assert.deepEqual(['a', 'b', 'c'].map((letter) => allows(all[0].words, letter)), [false, false, true])
-    assert.deepEqual(['a', 'b', 'c'].map((letter) => allows(all[1].words, letter)), [true, false, false])
+    assert.deepEqual(
+      ['a', 'b', 'c'].map((letter) => allows(all[0].words, letter)),
+      [false, false, true],
+    )
+    assert.deepEqual(
+      ['a', 'b', 'c'].map((letter) => allows(all[1].words, letter)),
+      [true, false, false],
+    )
     assert.ok(grammars.counts.restarts >= 6)
     await grammars.close()
   })

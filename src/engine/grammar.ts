@@ -6,9 +6,9 @@
 // compiled again elsewhere and their tokens replayed.
 import { Worker } from 'node:worker_threads'
 import { KernelError, RequestError } from '../tensor/error.ts'
-import type { FromMasking, GrammarRequest, MaskingData, Move, ToMasking } from './masking.ts'
+import type { FromMasking, GrammarCounts, GrammarRequest, MaskingData, Move, ToMasking } from './masking.ts'
 import { createMatcher, type Matcher, type OpenMatcher } from './matcher.ts'
-import { fromPlain } from './message.ts'
+import { fromPlain } from './plain.ts'
 
 export interface Grammars {
   /** Compiles, or finds compiled; throws what is wrong with the grammar. */
@@ -17,13 +17,6 @@ export interface Grammars {
   flush(): void
   readonly counts: GrammarCounts
   close(): Promise<void>
-}
-
-export interface GrammarCounts {
-  readonly threads: number
-  readonly compiled: number
-  readonly cached: number
-  readonly restarts: number
 }
 
 export interface Prepared {
@@ -158,7 +151,10 @@ export function createGrammars(parts: GrammarParts): Grammars {
     if (host.compiling.length === 0) host.worker.unref()
     const entry = entries.get(message.key)
     if (entry?.host !== host) return
-    if (message.kind === 'refused') return refuse(entry, fromPlain(message.error))
+    if (message.kind === 'refused') {
+      refuse(entry, fromPlain(message.error))
+      return
+    }
     counts.compiled++
     entry.done = true
     for (const { resolve } of entry.waiting.splice(0)) resolve()
@@ -175,7 +171,11 @@ export function createGrammars(parts: GrammarParts): Grammars {
     if (host.timer) clearTimeout(host.timer)
     if (closed) return
     counts.restarts++
-    const { key: guilty, matcher, why } = host.last ?? { key: host.compiling[0] ?? null, matcher: null, why: 'it ended' }
+    const {
+      key: guilty,
+      matcher,
+      why,
+    } = host.last ?? { key: host.compiling[0] ?? null, matcher: null, why: 'it ended' }
     for (const [id, it] of host.live) {
       if (id !== matcher) continue
       it.fail(new KernelError(`the grammar's thread failed: ${why}`))
@@ -184,7 +184,8 @@ export function createGrammars(parts: GrammarParts): Grammars {
     for (const entry of entries.values()) {
       if (entry.host !== host) continue
       entry.host = null
-      if (entry.key === guilty) refuse(entry, new RequestError(`structured_outputs: ${why}`, 'structured_outputs'))
+      if (entry.key === guilty)
+        refuse(entry, new RequestError(`structured_outputs: ${why}`, 'structured_outputs'))
       else if (!entry.done) compile(entry, chosen(entry.request))
       else if (![...host.live.values()].some((it) => it.key === entry.key)) entries.delete(entry.key)
     }
@@ -193,8 +194,8 @@ export function createGrammars(parts: GrammarParts): Grammars {
 
   function move(matcher: OpenMatcher): void {
     const entry = entries.get(matcher.key)
-    if (!entry) return matcher.fail(new KernelError('the thread of its grammar ended, and so did the grammar'))
-    settle(matcher, entry)
+    if (entry) settle(matcher, entry)
+    else matcher.fail(new KernelError('the thread of its grammar ended, and so did the grammar'))
   }
 
   /** Opens a matcher where its grammar is, or is going to be. */

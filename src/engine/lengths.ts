@@ -7,12 +7,12 @@
 export interface Scan {
   readonly inString: boolean
   /** Bytes of an escape still to come, after its backslash. */
-  readonly escape: number
+  readonly owed: number
   /** Characters of the open string. */
   readonly count: number
 }
 
-export const scanStart: Scan = { inString: false, escape: 0, count: 0 }
+export const scanStart: Scan = { inString: false, owed: 0, count: 0 }
 
 export interface Lengths {
   /** Clears what would overrun `room` more characters, and what would begin to fill a string whose bound is not known. */
@@ -21,7 +21,7 @@ export interface Lengths {
 
 /** One character's bytes after another; `opened` hears of the characters of strings that open on the way. */
 export function advanceScan(from: Scan, bytes: string, opened?: (count: number) => void): Scan {
-  let { inString, escape, count } = from
+  let { inString, owed, count } = from
   let first = inString
   for (let i = 0; i < bytes.length; i++) {
     const code = bytes.charCodeAt(i)
@@ -29,18 +29,18 @@ export function advanceScan(from: Scan, bytes: string, opened?: (count: number) 
       if (code !== quote) continue
       inString = true
       count = 0
-    } else if (escape > 0) {
-      escape = escape === 5 ? (code === 0x75 ? 4 : 0) : escape - 1 // 5: the letter after the backslash, u has four more
+    } else if (owed > 0) {
+      owed = owed === 5 ? (code === 0x75 ? 4 : 0) : owed - 1 // 5: the letter after the backslash, u has four more
     } else if (code === quote) {
       inString = false
       first = false
     } else {
       if (code < 0x80 || code >= 0xc0) count++ // the other bytes go on with a letter
-      if (code === backslash) escape = 5
+      if (code === backslash) owed = 5
       if (!first) opened?.(count)
     }
   }
-  return { inString, escape, count }
+  return { inString, owed, count }
 }
 
 const quote = 0x22
@@ -69,29 +69,33 @@ export function createLengths(tokens: readonly string[], size: number): Lengths 
 
   /** In the middle of an escape a token's own count does not hold: it is read through, if it is allowed at all. */
   function readThrough(mask: Int32Array, scan: Scan, room: number | null): void {
-    for (const [id, bytes] of tokens.entries()) {
-      if (((mask[id >> 5] >>> (id & 31)) & 1) === 0) continue
-      let reopened = false
-      advanceScan(scan, bytes, () => {
-        reopened = true
-      })
-      if (reopened || (room !== null && firstCount(bytes, scan.escape) > room)) clear(mask, id)
+    for (let id = 0; id < tokens.length; id++) {
+      if (mask[id >> 5] === 0) id |= 31
+      else if (((mask[id >> 5] >>> (id & 31)) & 1) === 1 && overruns(tokens[id], scan, room)) clear(mask, id)
     }
   }
 
   return {
     apply(mask, scan, room) {
-      if (scan.escape > 0) return readThrough(mask, scan, room)
+      if (scan.owed > 0) return readThrough(mask, scan, room)
       and(mask, scan.inString ? fills.inside : fills.outside)
       if (room !== null && room < longest) and(mask, atMost(room))
     },
   }
 }
 
+function overruns(bytes: string, scan: Scan, room: number | null): boolean {
+  let reopened = false
+  advanceScan(scan, bytes, () => {
+    reopened = true
+  })
+  return reopened || (room !== null && firstCount(bytes, scan.owed) > room)
+}
+
 /** Characters that a token adds to the string that is open where it begins. */
-function firstCount(bytes: string, escape = 0): number {
+function firstCount(bytes: string, owed = 0): number {
   let most = 0
-  let scan: Scan = { inString: true, escape, count: 0 }
+  let scan: Scan = { inString: true, owed, count: 0 }
   for (let i = 0; i < bytes.length && scan.inString; i++) {
     scan = advanceScan(scan, bytes[i])
     most = Math.max(most, scan.count)

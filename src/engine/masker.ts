@@ -1,7 +1,8 @@
 // The mask of an answer, after the library: bytes that are no UTF-8 and barred letters fall away (letters.ts), strings keep
 // to their lengths (lengths.ts). One for all grammars of a vocabulary; a place for each answer.
-import type { AnswerGrammar } from '../grammar/structured.ts'
+
 import { markLetters } from '../grammar/json.ts'
+import type { AnswerGrammar } from '../grammar/structured.ts'
 import { advanceScan, createLengths, type Lengths, scanStart } from './lengths.ts'
 import { createFilter, type Filter, unfinished } from './letters.ts'
 

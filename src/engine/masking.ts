@@ -1,5 +1,5 @@
 // What crosses between the engine and the thread that computes masks.
-import type { PlainError } from './message.ts'
+import type { PlainError } from './plain.ts'
 
 /** What a request demands of its answer, ready to cross threads. */
 export interface GrammarRequest {
@@ -17,6 +17,15 @@ export interface GrammarVocabulary {
   readonly tokens: readonly string[]
   /** Ids that no answer contains unless its grammar spells them out, and what they spell. */
   readonly controls: readonly { readonly id: number; readonly content: string }[]
+}
+
+export interface GrammarCounts {
+  readonly threads: number
+  readonly compiled: number
+  /** Requests whose grammar was compiled already. */
+  readonly cached: number
+  /** Threads that died. */
+  readonly restarts: number
 }
 
 export interface MaskingData {
@@ -48,6 +57,11 @@ export type FromMasking =
   | { readonly kind: 'compiled'; readonly key: string }
   | { readonly kind: 'refused'; readonly key: string; readonly error: PlainError }
   /** The library is gone, and this thread with it: what it was doing, and what it said. */
-  | { readonly kind: 'dead'; readonly key: string | null; readonly matcher: number | null; readonly why: string }
+  | {
+      readonly kind: 'dead'
+      readonly key: string | null
+      readonly matcher: number | null
+      readonly why: string
+    }
   | { readonly kind: 'ready'; readonly matcher: number }
   | { readonly kind: 'lost'; readonly matcher: number; readonly error: PlainError }

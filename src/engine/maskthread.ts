@@ -6,7 +6,7 @@ import { type AnswerGrammar, answerGrammar } from '../grammar/structured.ts'
 import { KernelError } from '../tensor/error.ts'
 import { createMasker, type Place } from './masker.ts'
 import type { FromMasking, GrammarVocabulary, MaskingData, ToMasking } from './masking.ts'
-import { toPlain } from './message.ts'
+import { toPlain } from './plain.ts'
 import { deadEnd, goesOn, onlyEnd, openSlot, type Slot, stateAt, turnAt, wantedAt } from './slot.ts'
 import { loadXgrammar } from './xgrammar.ts'
 
@@ -15,9 +15,7 @@ if (!port) throw new Error('maskthread.ts runs as a worker thread only')
 const post = (message: FromMasking): void => port.postMessage(message)
 const { vocabulary: packed, vocabSize, eosTokenIds } = workerData as MaskingData
 const { library, complaint } = await loadXgrammar()
-const vocabulary = JSON.parse(
-  new TextDecoder().decode(new Uint8Array(packed).slice()),
-) as GrammarVocabulary
+const vocabulary = JSON.parse(new TextDecoder().decode(new Uint8Array(packed).slice())) as GrammarVocabulary
 const bytesOf = byteReader(vocabulary.letters)
 const masker = createMasker(vocabulary.tokens.map(bytesOf), vocabSize)
 
@@ -94,7 +92,9 @@ async function compilerFor(shown: readonly string[]): Promise<GrammarCompiler> {
   const hidden = new Set(
     vocabulary.controls.filter(({ content }) => !shown.includes(content)).map(({ id }) => id),
   )
-  const spelled = vocabulary.tokens.map((token, id) => (hidden.has(id) || eosTokenIds.includes(id) ? '' : token))
+  const spelled = vocabulary.tokens.map((token, id) =>
+    hidden.has(id) || eosTokenIds.includes(id) ? '' : token,
+  )
   const info = await library.TokenizerInfo.createTokenizerInfo(spelled, 'byte_level', false, vocabSize, [
     ...eosTokenIds,
   ])
@@ -103,7 +103,12 @@ async function compilerFor(shown: readonly string[]): Promise<GrammarCompiler> {
   return compiler
 }
 
-async function open({ matcher: id, key, slot, tokens: written }: Extract<ToMasking, { kind: 'open' }>): Promise<void> {
+async function open({
+  matcher: id,
+  key,
+  slot,
+  tokens: written,
+}: Extract<ToMasking, { kind: 'open' }>): Promise<void> {
   const of = compiled.get(key)
   if (!of) return lose(id, new KernelError('a grammar was dropped before its answer began; ask again'))
   try {

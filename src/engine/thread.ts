@@ -1,8 +1,9 @@
 // The engine's own thread: opens the engine it is told to, then obeys messages. Its other half is worker.ts.
 import { parentPort, workerData } from 'node:worker_threads'
 import type { Engine } from './engine.ts'
-import { type Delivery, type FromThread, type ThreadData, type ToThread, toPlain } from './message.ts'
+import type { Delivery, FromThread, ThreadData, ToThread } from './message.ts'
 import { openEngine } from './open.ts'
+import { toPlain } from './plain.ts'
 
 const port = parentPort
 if (!port) throw new Error('thread.ts runs as a worker thread only')

@@ -4,8 +4,9 @@ import { Worker } from 'node:worker_threads'
 import type { LoadProgress } from '../model/load.ts'
 import { KernelError, RequestError } from '../tensor/error.ts'
 import type { Engine, EngineLimits, EngineRequest, EngineStats, TokenEvent } from './engine.ts'
-import { type FromThread, fromPlain, type ThreadData, type ToThread } from './message.ts'
+import type { FromThread, ThreadData, ToThread } from './message.ts'
 import type { EngineOptions } from './open.ts'
+import { fromPlain } from './plain.ts'
 import { createQueue, type Queue } from './queue.ts'
 
 /** Opens an engine in a worker thread. An open engine with nothing to do does not keep the process alive. */

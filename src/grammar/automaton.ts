@@ -193,7 +193,9 @@ function minimal({ alphabet, edges, ends }: Automaton): Automaton {
     const keys = new Map<string, number>()
     const next = edges.map((own, i) => {
       if (!live[i]) return -1
-      const to = [...own].filter(([, target]) => live[target]).map(([symbol, target]) => [symbol, group[target]])
+      const to = [...own]
+        .filter(([, target]) => live[target])
+        .map(([symbol, target]) => [symbol, group[target]])
       const key = `${group[i]}:${to.sort((a, b) => a[0] - b[0]).join(';')}`
       if (!keys.has(key)) keys.set(key, keys.size)
       return keys.get(key)!
@@ -249,7 +251,11 @@ export function lengthsOf({ edges, ends }: Automaton): [shortest: number, longes
 }
 
 /** Its texts of `least` to `most` letters; null where it would be too large. */
-export function windowed({ alphabet, edges, ends }: Automaton, least: number, most: number | null): Automaton | null {
+export function windowed(
+  { alphabet, edges, ends }: Automaton,
+  least: number,
+  most: number | null,
+): Automaton | null {
   const top = most ?? least
   const numbers = new Map([['0,0', 0]])
   const places = [{ at: 0, length: 0 }]

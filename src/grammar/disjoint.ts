@@ -17,12 +17,15 @@ export function disjoint(a: Flat, b: Flat, look: Look, depth = 0): boolean {
   const [x, y] = [a.fields, b.fields]
   const [xs, ys] = [typesOf(x), typesOf(y)]
   if (!xs.some((type) => ys.some((other) => overlap(type, other)))) return true
-  if (x.enum && y.enum) return !x.enum.some((value) => y.enum!.some((other) => isDeepStrictEqual(value, other)))
+  if (x.enum && y.enum)
+    return !x.enum.some((value) => y.enum!.some((other) => isDeepStrictEqual(value, other)))
   if (x.enum) return x.enum.every((value) => satisfies(value, y) === false)
   if (y.enum) return y.enum.every((value) => satisfies(value, x) === false)
   if (only(xs, ys, ['integer', 'number'])) return apart(x, y)
-  if (only(xs, ys, ['string'])) return (x.minLength ?? 0) > (y.maxLength ?? Infinity) || (y.minLength ?? 0) > (x.maxLength ?? Infinity)
-  if (only(xs, ys, ['array'])) return (x.minItems ?? 0) > (y.maxItems ?? Infinity) || (y.minItems ?? 0) > (x.maxItems ?? Infinity)
+  if (only(xs, ys, ['string']))
+    return (x.minLength ?? 0) > (y.maxLength ?? Infinity) || (y.minLength ?? 0) > (x.maxLength ?? Infinity)
+  if (only(xs, ys, ['array']))
+    return (x.minItems ?? 0) > (y.maxItems ?? Infinity) || (y.minItems ?? 0) > (x.maxItems ?? Infinity)
   return only(xs, ys, ['object']) && depth < mostDepth && objectsDiffer(a, b, look, depth)
 }
 

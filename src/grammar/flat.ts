@@ -56,7 +56,10 @@ export function createFlattener(root: unknown): Flattener {
     }
     const base = fields.$id ?? (typeof fields.id === 'string' ? fields.id : undefined)
     if (path !== '$' && typeof base === 'string' && !base.startsWith('#') && hasRef(fields)) {
-      refuse(join(path, '$id'), 'references inside would start from another document; write them from the root')
+      refuse(
+        join(path, '$id'),
+        'references inside would start from another document; write them from the root',
+      )
     }
   }
 
@@ -131,7 +134,10 @@ export function createFlattener(root: unknown): Flattener {
     for (const [i, left] of flats.entries()) {
       for (const [j, right] of flats.entries()) {
         if (j <= i || left.every((a) => right.every((b) => disjoint(a, b, { concreteOf })))) continue
-        refuse(path, `branches ${i} and ${j} may hold at once; use anyOf, or make them differ in a required const`)
+        refuse(
+          path,
+          `branches ${i} and ${j} may hold at once; use anyOf, or make them differ in a required const`,
+        )
       }
     }
     return groups.flat()

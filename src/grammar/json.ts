@@ -6,8 +6,8 @@ import {
   chars,
   charsOf,
   choice,
-  everyAscii,
   type Expr,
+  everyAscii,
   optional,
   printExpr,
   type Rules,
@@ -130,11 +130,8 @@ export function createJson(rules: Rules, { avoid = '', marked = false }: JsonSet
       sequence(chars(charsOf('dD')), chars(range('0', '7')), repeat(chars(hex), 2, 2)), // no halves of pairs
     ),
   )
-  const escape = rules.define(choice(chars(charsOf('"\\/bfnrt')), unicode))
-  const letter = (next: Expr): Expr[] => [
-    sequence(chars(raw), next),
-    sequence(text('\\'), escape, next),
-  ]
+  const escaped = rules.define(choice(chars(charsOf('"\\/bfnrt')), unicode))
+  const letter = (next: Expr): Expr[] => [sequence(chars(raw), next), sequence(text('\\'), escaped, next)]
   const tail = rules.reserve()
   tail.fill(choice(quote, ...letter(tail.rule)), followsValue)
   const string = rules.define(sequence(quote, tail.rule))
@@ -202,8 +199,7 @@ export function createJson(rules: Rules, { avoid = '', marked = false }: JsonSet
   const anyKey = rules.reserve()
   anyKey.fill(choice(keyEnd, ...keyLetter(anyKey.rule, '"\\bfnrt', raw)), beginsValue)
 
-  const pair = (name: string, value: Expr): Expr =>
-    sequence(text(`${JSON.stringify(name)}:`), space, value)
+  const pair = (name: string, value: Expr): Expr => sequence(text(`${JSON.stringify(name)}:`), space, value)
   const keyedPair = (key: Expr, value: Expr): Expr => sequence(quote, key, keyEnd, space, value)
   const otherPair = (names: readonly string[], value: Expr): Expr =>
     sequence(quote, otherKey(names), space, value)

@@ -16,13 +16,25 @@ export function own(schema: Schema, path: string): Flat {
   const values = enumOf(schema, path)
   if (values) fields.enum = values
   readNumbers(schema, fields, at)
-  for (const name of ['minLength', 'maxLength', 'minItems', 'maxItems', 'minProperties', 'maxProperties'] as const) {
+  for (const name of [
+    'minLength',
+    'maxLength',
+    'minItems',
+    'maxItems',
+    'minProperties',
+    'maxProperties',
+  ] as const) {
     if (schema[name] !== undefined) fields[name] = count(schema[name], at(name))
   }
   if (schema.pattern !== undefined) fields.pattern = string(schema.pattern, at('pattern'))
   const format = schema.format === undefined ? '' : string(schema.format, at('format'))
-  if (unenforced.includes(format)) refuse(at('format'), `${format} is not among ${Object.keys(formats).join(', ')}`)
+  if (unenforced.includes(format))
+    refuse(at('format'), `${format} is not among ${Object.keys(formats).join(', ')}`)
   if (Object.hasOwn(formats, format)) fields.format = format
+  if (format === 'int32') {
+    fields.minimum = Math.max(fields.minimum ?? -Infinity, -(2 ** 31))
+    fields.maximum = Math.min(fields.maximum ?? Infinity, 2 ** 31 - 1)
+  }
   readItems(schema, fields, at)
   readProperties(schema, fields, at)
   return { fields, path }
@@ -31,16 +43,20 @@ export function own(schema: Schema, path: string): Flat {
 function typesOf(value: unknown, path: string): readonly JsonType[] {
   const list = Array.isArray(value) ? value : [value]
   const known = list.every((type) => jsonTypes.includes(type as JsonType))
-  if (!known || list.length === 0) return malformed(path, value, `one of ${jsonTypes.join(', ')}, or a list of them`)
+  if (!known || list.length === 0)
+    return malformed(path, value, `one of ${jsonTypes.join(', ')}, or a list of them`)
   return list as JsonType[]
 }
 
 function enumOf(schema: Schema, path: string): readonly unknown[] | null {
   const listed = schema.enum
-  if (listed !== undefined && !Array.isArray(listed)) malformed(join(path, 'enum'), listed, 'a list of values')
+  if (listed !== undefined && !Array.isArray(listed))
+    malformed(join(path, 'enum'), listed, 'a list of values')
   if (!Object.hasOwn(schema, 'const')) return (listed as unknown[] | undefined) ?? null
   const { const: value } = schema
-  return listed === undefined || (listed as unknown[]).some((it) => isDeepStrictEqual(it, value)) ? [value] : []
+  return listed === undefined || (listed as unknown[]).some((it) => isDeepStrictEqual(it, value))
+    ? [value]
+    : []
 }
 
 function readNumbers(schema: Schema, fields: Mutable, at: (keyword: string) => string): void {
@@ -76,12 +92,13 @@ function readProperties(schema: Schema, fields: Mutable, at: (keyword: string) =
     const value = schema[name]
     if (value === undefined) continue
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      return malformed(at(name), value, 'an object of schemas')
+      malformed(at(name), value, 'an object of schemas')
     }
-    fields[name] = new Map(Object.entries(value))
+    fields[name] = new Map(Object.entries(value as Schema))
   }
   const { required } = schema
-  if (Array.isArray(required) && required.every((name) => typeof name === 'string')) fields.required = required
+  if (Array.isArray(required) && required.every((name) => typeof name === 'string'))
+    fields.required = required
   else if (required !== undefined) malformed(at('required'), required, 'a list of names')
   if (schema.additionalProperties !== undefined) fields.additionalProperties = schema.additionalProperties
   if (schema.propertyNames !== undefined) fields.propertyNames = schema.propertyNames
@@ -132,7 +149,8 @@ function has(x: Fields, y: Fields, name: keyof Fields): boolean {
 function commonTypes(a: readonly JsonType[], b: readonly JsonType[]): JsonType[] {
   const allows = (types: readonly JsonType[], type: JsonType): boolean =>
     types.includes(type) || (type === 'integer' && types.includes('number'))
-  return jsonTypes.filter((type) => allows(a, type) && allows(b, type))
+  return jsonTypes
+    .filter((type) => allows(a, type) && allows(b, type))
     .filter((type, _, all) => type !== 'integer' || !all.includes('number'))
 }
 
@@ -153,13 +171,18 @@ function conjoinItems({ fields: x }: Flat, { fields: y }: Flat, fields: Mutable)
 function conjoinProperties(a: Flat, b: Flat, fields: Mutable): void {
   const [x, y] = [a.fields, b.fields]
   if (x.required || y.required) fields.required = [...new Set([...(x.required ?? []), ...(y.required ?? [])])]
-  const limits = (it: Fields): boolean => it.additionalProperties !== undefined && it.additionalProperties !== true
+  const limits = (it: Fields): boolean =>
+    it.additionalProperties !== undefined && it.additionalProperties !== true
   if ((limits(x) && y.patternProperties) || (limits(y) && x.patternProperties)) {
-    refuse(join(b.path, 'additionalProperties'), 'it would have to hold together with patternProperties elsewhere')
+    refuse(
+      join(b.path, 'additionalProperties'),
+      'it would have to hold together with patternProperties elsewhere',
+    )
   }
   if (x.patternProperties || y.patternProperties) {
     const all = new Map(x.patternProperties)
-    for (const [pattern, schema] of y.patternProperties ?? []) all.set(pattern, both(all.get(pattern), schema))
+    for (const [pattern, schema] of y.patternProperties ?? [])
+      all.set(pattern, both(all.get(pattern), schema))
     fields.patternProperties = all
   }
   if (x.properties || y.properties) {

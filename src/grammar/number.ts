@@ -136,7 +136,11 @@ export function decimals(low: Bound | null, high: Bound | null): Expr | null {
   if (low === null && high === null) return anyNumber()
   const least = low && decimal(low)
   const most = high && decimal(high)
-  if (low && high && (low.value > high.value || (low.value === high.value && (low.exclusive || high.exclusive))))
+  if (
+    low &&
+    high &&
+    (low.value > high.value || (low.value === high.value && (low.exclusive || high.exclusive)))
+  )
     return never
   const places = placesOf(least, most)
   if (places === null) return null

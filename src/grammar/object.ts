@@ -27,7 +27,10 @@ export function objectOf(flat: Flat, writer: Writer): Expr {
   if (missing > 0 && !anyDoes && others === never) return never
   // the same name may come twice among others, so that they count as one member at most
   if (missing > 1) {
-    refuse(join(path, 'minProperties'), `it is ${least}, more than the properties that are declared; declare them`)
+    refuse(
+      join(path, 'minProperties'),
+      `it is ${least}, more than the properties that are declared; declare them`,
+    )
   }
   const room = most === Infinity ? null : most - promoted.length
   return between(promoted, room === 0 ? never : others, room, least, writer)
@@ -67,13 +70,15 @@ function between(
 function membersOf({ fields, path }: Flat, writer: Writer): readonly Member[] {
   const needed = new Set(fields.required)
   const names = new Set([...(fields.properties?.keys() ?? []), ...needed])
-  return [...names].map((name) => {
-    const schemas = schemasFor(name, fields)
-    const at = join(join(path, 'properties'), name)
-    const schema = schemas.length === 1 ? schemas[0] : { allOf: schemas }
-    if (!nameAllowed(name, flatNames(fields, path))) return { name, needed: needed.has(name), pair: never }
-    return { name, needed: needed.has(name), pair: writer.json.pair(name, writer.write(schema, at)) }
-  }).filter((member) => member.needed || member.pair !== never)
+  return [...names]
+    .map((name) => {
+      const schemas = schemasFor(name, fields)
+      const at = join(join(path, 'properties'), name)
+      const schema = schemas.length === 1 ? schemas[0] : { allOf: schemas }
+      if (!nameAllowed(name, flatNames(fields, path))) return { name, needed: needed.has(name), pair: never }
+      return { name, needed: needed.has(name), pair: writer.json.pair(name, writer.write(schema, at)) }
+    })
+    .filter((member) => member.needed || member.pair !== never)
 }
 
 function schemasFor(name: string, fields: Fields): readonly unknown[] {
@@ -92,7 +97,8 @@ interface Names {
 function flatNames({ propertyNames }: Fields, path: string): Names {
   if (propertyNames === undefined || propertyNames === true) return { pattern: null, listed: null }
   const at = join(path, 'propertyNames')
-  if (typeof propertyNames !== 'object' || propertyNames === null) refuse(at, 'only a pattern or an enum is enforced')
+  if (typeof propertyNames !== 'object' || propertyNames === null)
+    refuse(at, 'only a pattern or an enum is enforced')
   const { type = 'string', pattern, enum: listed, ...rest } = propertyNames as Record<string, unknown>
   const notes = ['description', 'title', '$comment', 'examples']
   const further = Object.keys(rest).filter((word) => !notes.includes(word))
@@ -122,13 +128,16 @@ function othersOf({ fields, path }: Flat, writer: Writer): Expr {
     if (additional === false) return never
     const value = writer.write(additional, join(path, 'additionalProperties'))
     if (names.listed) {
-      return choice(...names.listed.filter((name) => !declared.includes(name)).map((name) => json.pair(name, value)))
+      return choice(
+        ...names.listed.filter((name) => !declared.includes(name)).map((name) => json.pair(name, value)),
+      )
     }
     if (names.pattern === null) return json.otherPair(declared, value)
     return keyed(names.pattern, join(join(path, 'propertyNames'), 'pattern'), value, declared, writer)
   }
   const at = join(path, 'patternProperties')
-  if (names.pattern !== null || names.listed !== null) refuse(at, 'it stands beside propertyNames; keep one of them')
+  if (names.pattern !== null || names.listed !== null)
+    refuse(at, 'it stands beside propertyNames; keep one of them')
   if (patterns.length === 1 && catchAll.includes(patterns[0][0])) {
     return json.otherPair(declared, writer.write(patterns[0][1], join(at, patterns[0][0])))
   }
@@ -149,5 +158,7 @@ function keyed(
 ): Expr {
   if (declared.some((name) => matches(pattern, name))) return never
   const key = json.inString(parse(pattern, path).found, 0, null)
-  return key === null ? refuse(path, 'it comes to too many states; use smaller counts') : json.keyedPair(key, value)
+  return key === null
+    ? refuse(path, 'it comes to too many states; use smaller counts')
+    : json.keyedPair(key, value)
 }

@@ -6,8 +6,8 @@ import {
   chars,
   charsOf,
   choice,
-  everyAscii,
   type Expr,
+  everyAscii,
   nothing,
   range,
   repeat,
@@ -66,7 +66,10 @@ export function parsePattern(source: string, path: string): Pattern {
     try {
       new RegExp(source) // looser about escapes, as patterns in the wild are
     } catch (error) {
-      throw new RequestError(`${path} is no regular expression: ${(error as Error).message}`, 'structured_outputs')
+      throw new RequestError(
+        `${path} is no regular expression: ${(error as Error).message}`,
+        'structured_outputs',
+      )
     }
   }
   const { node, barred } = createParser(source, path).parse()
@@ -197,7 +200,7 @@ function createParser(
     }
     if (letter === '^') return { kind: 'start' }
     if (letter === '$') return { kind: 'end' }
-    if (letter === '\\') return { kind: 'set', set: escape(false) }
+    if (letter === '\\') return { kind: 'set', set: escaped(false) }
     return { kind: 'set', set: charsOf(letter) }
   }
 
@@ -206,7 +209,8 @@ function createParser(
       const kind = letters[at++]
       if (kind === '<' && peek() !== '=' && peek() !== '!') {
         while (letters[at++] !== '>');
-      } else if (kind !== ':') no(kind === '=' || kind === '!' || kind === '<' ? 'a lookaround' : 'a group with flags')
+      } else if (kind !== ':')
+        no(kind === '=' || kind === '!' || kind === '<' ? 'a lookaround' : 'a group with flags')
     }
     const inside = alternatives()
     eat(')')
@@ -236,7 +240,7 @@ function createParser(
     return [least, found[3] === '' ? null : Number(found[3])]
   }
 
-  function escape(inBracket: boolean): Chars {
+  function escaped(inBracket: boolean): Chars {
     const letter = letters[at++]
     if (Object.hasOwn(classes, letter)) return classes[letter]
     if (letter === 'S') {
@@ -284,7 +288,7 @@ function createParser(
   }
 
   function member(): Chars {
-    return eat('\\') ? escape(true) : charsOf(letters[at++])
+    return eat('\\') ? escaped(true) : charsOf(letters[at++])
   }
 
   function between(from: number, last: Chars): Chars {

@@ -2,14 +2,14 @@
 // their path. Some valid texts are left out on purpose: properties come in the order in which they are declared, then
 // others; keywords without a type speak of their own type only; whitespace is bounded.
 import { choice, createRules, type Expr, never, type Rules, sequence, text } from './expr.ts'
-import { type Alternative, createFlattener, type Flattener } from './flat.ts'
 import type { Fields, Flat, JsonType } from './fields.ts'
+import { type Alternative, createFlattener, type Flattener } from './flat.ts'
 import { formats } from './format.ts'
 import { createJson, type JsonSetting, type Mark } from './json.ts'
 import { join, refuse } from './keywords.ts'
 import { type Bound, decimals, integers, rounded } from './number.ts'
 import { objectOf } from './object.ts'
-import { parsePattern, type Pattern } from './regex.ts'
+import { type Pattern, parsePattern } from './regex.ts'
 import { regular } from './regular.ts'
 import { satisfies } from './value.ts'
 import type { Writer } from './writer.ts'
@@ -35,7 +35,8 @@ export function schemaGrammar(schema: unknown, { lead = '', ...setting }: Settin
   const { writer, barred } = createWriter(rules, flattener, setting)
   const root = writer.write(schema, '$')
   const printed = rules.print(sequence(choice(text(''), text(lead)), root))
-  if (printed === null) refuse('$', 'no finite text satisfies the schema; look for contradictions and endless references')
+  if (printed === null)
+    refuse('$', 'no finite text satisfies the schema; look for contradictions and endless references')
   return { text: printed, barred: barred(), marks: writer.json.marks() }
 }
 
@@ -100,7 +101,8 @@ function createWriter(
 function enumExpr({ fields, path }: Flat, rules: Rules): Expr {
   const kept = fields.enum!.filter((value) => {
     const verdict = satisfies(value, fields)
-    if (verdict === null) refuse(join(path, 'enum'), 'the keywords beside it say more than a type; list only what they allow')
+    if (verdict === null)
+      refuse(join(path, 'enum'), 'the keywords beside it say more than a type; list only what they allow')
     return verdict
   })
   return regular(choice(...kept.map((value) => text(JSON.stringify(value)))), rules)
@@ -111,7 +113,11 @@ function spokenTypes(fields: Fields): readonly JsonType[] | null {
   const names = Object.keys(fields)
   const some = (...words: readonly string[]): boolean => words.some((word) => names.includes(word))
   const types: JsonType[] = []
-  if (some('properties', 'required', 'additionalProperties', 'patternProperties', 'propertyNames') || some('minProperties', 'maxProperties')) types.push('object')
+  if (
+    some('properties', 'required', 'additionalProperties', 'patternProperties', 'propertyNames') ||
+    some('minProperties', 'maxProperties')
+  )
+    types.push('object')
   if (some('items', 'prefixItems', 'minItems', 'maxItems', 'uniqueItems')) types.push('array')
   if (some('minLength', 'maxLength', 'pattern', 'format')) types.push('string')
   if (some('minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf')) types.push('number')
@@ -120,7 +126,8 @@ function spokenTypes(fields: Fields): readonly JsonType[] | null {
 
 function stringOf({ fields, path }: Flat, { json, pattern }: Writer): Expr {
   const { minLength: least = 0, maxLength } = fields
-  if (least > mostCounted) refuse(join(path, 'minLength'), `it is ${least}, at most ${mostCounted} characters are counted`)
+  if (least > mostCounted)
+    refuse(join(path, 'minLength'), `it is ${least}, at most ${mostCounted} characters are counted`)
   const most = maxLength === undefined ? null : Math.min(maxLength, mostCounted)
   if (most !== null && most < least) return never
   if (fields.pattern === undefined && fields.format === undefined) return json.stringOf(least, most)
@@ -132,8 +139,12 @@ function stringOf({ fields, path }: Flat, { json, pattern }: Writer): Expr {
   const parsed = pattern(source, join(path, keyword))
   const body = json.inString(parsed.found, least, most)
   if (body === null) {
-    const counted = fields.maxLength !== undefined ? 'maxLength' : fields.minLength !== undefined ? 'minLength' : keyword
-    refuse(join(path, counted), 'pattern and length together come to too many states; use smaller counts or simpler sets')
+    const counted =
+      fields.maxLength !== undefined ? 'maxLength' : fields.minLength !== undefined ? 'minLength' : keyword
+    refuse(
+      join(path, counted),
+      'pattern and length together come to too many states; use smaller counts or simpler sets',
+    )
   }
   return sequence(text('"'), body, text('"'))
 }
@@ -150,8 +161,12 @@ function numberOf(type: 'integer' | 'number', { fields, path }: Flat, { json, ru
     return refuse(join(path, boundName(fields)), 'it has more digits than can be compared; round it')
   }
   const zeros = Math.log10(step)
-  if (Number.isInteger(zeros) && zeros > 0 && zeros < 12 && low === null && high === null) return regular(rounded(zeros), rules)
-  return refuse(join(path, 'multipleOf'), `it is ${step}; only 1, 10, 100 and so on are enforced, without bounds beside them`)
+  if (Number.isInteger(zeros) && zeros > 0 && zeros < 12 && low === null && high === null)
+    return regular(rounded(zeros), rules)
+  return refuse(
+    join(path, 'multipleOf'),
+    `it is ${step}; only 1, 10, 100 and so on are enforced, without bounds beside them`,
+  )
 }
 
 function boundName(fields: Fields): string {
@@ -171,22 +186,28 @@ function tighter(
 
 function arrayOf({ fields, path }: Flat, { json, write, rules }: Writer): Expr {
   const { minItems: least = 0, prefixItems = [], items = true, uniqueItems } = fields
-  if (least > mostCounted) refuse(join(path, 'minItems'), `it is ${least}, at most ${mostCounted} items are counted`)
+  if (least > mostCounted)
+    refuse(join(path, 'minItems'), `it is ${least}, at most ${mostCounted} items are counted`)
   if (uniqueItems && (fields.maxItems === undefined || fields.maxItems > 1)) {
     refuse(join(path, 'uniqueItems'), 'no grammar compares items; leave it out, or give maxItems 1')
   }
   const counted = fields.maxItems === undefined ? null : Math.min(fields.maxItems, mostCounted)
   const most = items === false ? Math.min(counted ?? Infinity, prefixItems.length) : counted
   if (most !== null && most < least) return never
-  const heads = prefixItems.slice(0, most ?? undefined).map((item, i) => write(item, join(join(path, 'prefixItems'), i)))
-  const tail = items === false || (most !== null && most <= heads.length) ? never : write(items, join(path, 'items'))
+  const heads = prefixItems
+    .slice(0, most ?? undefined)
+    .map((item, i) => write(item, join(join(path, 'prefixItems'), i)))
+  const tail =
+    items === false || (most !== null && most <= heads.length) ? never : write(items, join(path, 'items'))
   if (heads.length === 0) return most === 0 ? text('[]') : json.list('[', tail, least, most, ']')
   const comma = (item: Expr): Expr => sequence(text(','), json.gap, item)
   const left = (count: number): number => Math.max(count - heads.length, 0)
-  const more = choice(
-    ...(left(least) === 0 ? [text('')] : []),
-    { kind: 'repeat', of: comma(tail), least: Math.max(left(least), 1), most: most === null ? null : Math.max(left(most), 1) },
-  )
+  const more = choice(...(left(least) === 0 ? [text('')] : []), {
+    kind: 'repeat',
+    of: comma(tail),
+    least: Math.max(left(least), 1),
+    most: most === null ? null : Math.max(left(most), 1),
+  })
   let rest = tail === never ? (left(least) === 0 ? text('') : never) : more
   for (let i = heads.length - 1; i > 0; i--) {
     const on = sequence(comma(heads[i]), rest)

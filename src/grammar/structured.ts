@@ -17,7 +17,8 @@ export interface StructuredOutputs {
   readonly choice?: readonly string[] | null
   /** EBNF as xgrammar reads it; its first rule is `root`. */
   readonly grammar?: string | null
-  readonly structural_tag?: StructuralTag | null
+  /** Or its text. */
+  readonly structural_tag?: StructuralTag | string | null
 }
 
 /** Free text in which each trigger begins a region that is held to a schema. */
@@ -99,10 +100,7 @@ function kindOf(options: StructuredOutputs): Kind {
 }
 
 /** The grammar of a request that passed the check: milliseconds, for the largest schemas a second. */
-export function answerGrammar(
-  options: StructuredOutputs,
-  surroundings: Surroundings = {},
-): AnswerGrammar {
+export function answerGrammar(options: StructuredOutputs, surroundings: Surroundings = {}): AnswerGrammar {
   const kind = kindOf(options)
   return under(`${field}.${kind}`, () => grammarOf(kind, options, surroundings))
 }
@@ -165,13 +163,13 @@ function ebnf({ text, barred, marks = [] }: Translated): AnswerGrammar {
   return { kind: 'ebnf', text, barred: [...barred], marks, shown: [] }
 }
 
-/** A schema as an object or boolean, from text too. */
+/** A schema or a structural tag, from text too. */
 function readSchema(given: unknown): unknown {
   if (typeof given !== 'string') return given
   try {
     return JSON.parse(given)
   } catch (error) {
-    throw new RequestError(`the schema is no JSON: ${(error as Error).message}`)
+    throw new RequestError(`the text is no JSON: ${(error as Error).message}`)
   }
 }
 
@@ -202,9 +200,14 @@ function regexGrammar(given: unknown, lead: string): Translated {
 function choiceGrammar(given: unknown, lead: string): Translated {
   const fits = Array.isArray(given) && given.length > 0 && given.length <= mostChoices
   if (!fits || given.some((it) => typeof it !== 'string' || it === '')) {
-    throw new RequestError(`it must be a list of 1 to ${mostChoices} texts that are not empty, ${show(given)} given`)
+    throw new RequestError(
+      `it must be a list of 1 to ${mostChoices} texts that are not empty, ${show(given)} given`,
+    )
   }
-  return { text: printed((rules) => regular(choice(...(given as string[]).map(text)), rules), lead), barred: '' }
+  return {
+    text: printed((rules) => regular(choice(...(given as string[]).map(text)), rules), lead),
+    barred: '',
+  }
 }
 
 function ownGrammar(given: unknown): string {
@@ -217,12 +220,14 @@ function ownGrammar(given: unknown): string {
 }
 
 function tagGrammar(given: unknown, controls: readonly string[]): AnswerGrammar {
-  const { triggers, structures, at_least_one = false, stop_after_first = false } = readTag(given)
+  const { triggers, structures, at_least_one = false, stop_after_first = false } = readTag(readSchema(given))
   const barred = new Set<string>()
   const around = [...triggers, ...structures.flatMap(({ begin, end }) => [begin, end])]
   const shown = controls.filter((control) => around.some((it) => it.includes(control)))
   // a control token that may come around a region must not fit into a string inside it
-  const avoid = [...new Set(shown.map((control) => control[0]))].filter((letter) => letter < '\u0080').join('')
+  const avoid = [...new Set(shown.map((control) => control[0]))]
+    .filter((letter) => letter < '\u0080')
+    .join('')
   const tags = structures.map(({ begin, schema, end }, i) => {
     if (!triggers.some((trigger) => begin.startsWith(trigger))) {
       throw new RequestError(`structures[${i}].begin starts with none of the triggers: ${show(begin)}`)
@@ -245,7 +250,8 @@ function readTag(given: unknown): StructuralTag {
   const tag = (typeof given === 'object' && given !== null ? given : {}) as Partial<StructuralTag>
   const texts = (value: unknown): boolean =>
     Array.isArray(value) && value.length > 0 && value.every((it) => typeof it === 'string' && it !== '')
-  if (!texts(tag.triggers)) throw new RequestError(`triggers must be a list of texts, ${show(tag.triggers)} given`)
+  if (!texts(tag.triggers))
+    throw new RequestError(`triggers must be a list of texts, ${show(tag.triggers)} given`)
   const list: unknown = tag.structures
   const isStructure = (it: Partial<TagStructure> | null): boolean =>
     texts([it?.begin]) && texts([it?.end]) && it?.schema !== undefined
@@ -254,7 +260,8 @@ function readTag(given: unknown): StructuralTag {
   }
   for (const [i, a] of tag.triggers!.entries()) {
     const other = tag.triggers!.find((b, j) => i !== j && b.startsWith(a))
-    if (other) throw new RequestError(`the trigger ${show(a)} begins the trigger ${show(other)}; keep the shorter`)
+    if (other)
+      throw new RequestError(`the trigger ${show(a)} begins the trigger ${show(other)}; keep the shorter`)
   }
   return tag as StructuralTag
 }
@@ -263,4 +270,3 @@ function show(value: unknown): string {
   const shown = JSON.stringify(value) ?? String(value)
   return shown.length > 60 ? `${shown.slice(0, 57)}...` : shown
 }
-

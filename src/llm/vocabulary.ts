@@ -13,8 +13,7 @@ export function createVocabulary(tokenizer: Tokenizer): () => SharedArrayBuffer 
 }
 
 function pack(tokenizer: Tokenizer): SharedArrayBuffer {
-  const spelled = (id: number): string =>
-    Array.from(tokenizer.bytes(id), (byte) => letters[byte]).join('')
+  const spelled = (id: number): string => Array.from(tokenizer.bytes(id), (byte) => letters[byte]).join('')
   const vocabulary: GrammarVocabulary = {
     letters,
     tokens: Array.from({ length: tokenizer.size }, (_, id) => spelled(id)),

@@ -13,7 +13,12 @@ type Schema = Record<string, unknown>
 /** A keyword, a schema with it, texts that are taken and texts that are not. */
 const cases: readonly (readonly [string, Schema, readonly string[], readonly string[]])[] = [
   ['type', { type: ['integer', 'null'] }, ['1', '-20', 'null'], ['1.5', '"a"', 'true', '01', '']],
-  ['enum', { enum: ['a', 1, null, { b: [2] }] }, ['"a"', '1', 'null', '{"b":[2]}'], ['"b"', '2', '{"b":[3]}']],
+  [
+    'enum',
+    { enum: ['a', 1, null, { b: [2] }] },
+    ['"a"', '1', 'null', '{"b":[2]}'],
+    ['"b"', '2', '{"b":[3]}'],
+  ],
   ['enum', { enum: ['a', 'ab', 3], type: 'string', minLength: 2 }, ['"ab"'], ['"a"', '3']],
   ['const', { const: 'é"\\' }, [JSON.stringify('é"\\')], ['"é"']],
   ['$ref', { $ref: '#/$defs/a', $defs: { a: { type: 'null' } } }, ['null'], ['1']],
@@ -58,7 +63,11 @@ const cases: readonly (readonly [string, Schema, readonly string[], readonly str
   ],
   [
     'additionalProperties',
-    { type: 'object', properties: { é: { type: 'null' }, 'a"': { type: 'null' } }, additionalProperties: { type: 'integer' } },
+    {
+      type: 'object',
+      properties: { é: { type: 'null' }, 'a"': { type: 'null' } },
+      additionalProperties: { type: 'integer' },
+    },
     ['{"é":null}', '{"e":1}', '{"a\\"":null}', '{"a\\"b":1}'],
     ['{"é":1}', '{"a\\"":1}', '{"a\\u0022":1}'],
   ],
@@ -68,7 +77,12 @@ const cases: readonly (readonly [string, Schema, readonly string[], readonly str
     ['{}', '{"x-a":1,"x-":2}'],
     ['{"y":1}', '{"x-a":"s"}'],
   ],
-  ['propertyNames', { type: 'object', propertyNames: { pattern: '^[a-z]+$' } }, ['{"a":1}'], ['{"A":1}', '{"":1}']],
+  [
+    'propertyNames',
+    { type: 'object', propertyNames: { pattern: '^[a-z]+$' } },
+    ['{"a":1}'],
+    ['{"A":1}', '{"":1}'],
+  ],
   ['minProperties', { type: 'object', minProperties: 1 }, ['{"a":1}'], ['{}']],
   [
     'minProperties',
@@ -78,22 +92,58 @@ const cases: readonly (readonly [string, Schema, readonly string[], readonly str
   ],
   ['maxProperties', { type: 'object', maxProperties: 1 }, ['{}', '{"a":1}'], ['{"a":1,"b":2}']],
   ['items', { type: 'array', items: { type: 'integer' } }, ['[]', '[1]', '[1, 2]'], ['["a"]', '[1,]', '[,]']],
-  ['prefixItems', { prefixItems: [{ type: 'null' }, {}], items: false }, ['[]', '[null]', '[null,3]'], ['[1]', '[null,3,4]']],
+  [
+    'prefixItems',
+    { prefixItems: [{ type: 'null' }, {}], items: false },
+    ['[]', '[null]', '[null,3]'],
+    ['[1]', '[null,3,4]'],
+  ],
   ['additionalItems', { items: [{}], additionalItems: { type: 'null' } }, ['[1,null]'], ['[1,2]']],
   ['minItems', { type: 'array', items: { const: 1 }, minItems: 2 }, ['[1,1]', '[1,1,1]'], ['[]', '[1]']],
   ['maxItems', { type: 'array', items: { const: 1 }, maxItems: 2 }, ['[]', '[1]', '[1,1]'], ['[1,1,1]']],
   ['uniqueItems', { type: 'array', uniqueItems: true, maxItems: 1 }, ['[]', '[1]'], ['[1,1]']],
-  ['minLength', { type: 'string', minLength: 2 }, ['"ab"', '"中文"', '"😀a"', '"\\n\\u00e9"'], ['"a"', '"😀"', '""']],
+  [
+    'minLength',
+    { type: 'string', minLength: 2 },
+    ['"ab"', '"中文"', '"😀a"', '"\\n\\u00e9"'],
+    ['"a"', '"😀"', '""'],
+  ],
   ['maxLength', { type: 'string', maxLength: 2 }, ['""', '"ab"', '"😀😀"'], ['"abc"']],
-  ['maxLength', { type: 'string', minLength: 100, maxLength: 150 }, [100, 130, 150].map(long), [99, 151].map(long)],
-  ['pattern', { type: 'string', pattern: '^a.c$' }, ['"abc"', '"a\\"c"', '"a中c"'], ['"abcd"', '"a\\nc"', '"ac"']],
+  [
+    'maxLength',
+    { type: 'string', minLength: 100, maxLength: 150 },
+    [100, 130, 150].map(long),
+    [99, 151].map(long),
+  ],
+  [
+    'pattern',
+    { type: 'string', pattern: '^a.c$' },
+    ['"abc"', '"a\\"c"', '"a中c"'],
+    ['"abcd"', '"a\\nc"', '"ac"'],
+  ],
   ['pattern', { type: 'string', pattern: 'b+' }, ['"b"', '"abbc"'], ['"a"', '""']],
-  ['pattern', { pattern: '^[a-z]\\w*$', type: 'string', maxLength: 3, minLength: 2 }, ['"ab"', '"a_9"'], ['"a"', '"abcd"', '"9a"']],
-  ['format', { type: 'string', format: 'date' }, ['"2024-02-28"', '"1999-12-31"'], ['"2024-02-30"', '"2024-13-01"', '"today"']],
+  [
+    'pattern',
+    { pattern: '^[a-z]\\w*$', type: 'string', maxLength: 3, minLength: 2 },
+    ['"ab"', '"a_9"'],
+    ['"a"', '"abcd"', '"9a"'],
+  ],
+  [
+    'format',
+    { type: 'string', format: 'date' },
+    ['"2024-02-28"', '"1999-12-31"'],
+    ['"2024-02-30"', '"2024-13-01"', '"today"'],
+  ],
   ['format', { type: 'string', format: 'uuid' }, ['"123e4567-e89b-12d3-a456-426614174000"'], ['"123e4567"']],
+  ['format', { type: 'integer', format: 'int32' }, ['2147483647', '-2147483648'], ['2147483648']],
   ['minimum', { type: 'integer', minimum: -3 }, ['-3', '0', '99'], ['-4', '-30']],
   ['minimum', { type: 'number', minimum: 1.25 }, ['1.25', '1.3', '2', '1.250'], ['1.24', '1', '0.5', '-2']],
-  ['maximum', { maximum: 300, type: 'number' }, ['300', '300.00', '299.99', '-5.5'], ['300.5', '301', '1000', '300.01']],
+  [
+    'maximum',
+    { maximum: 300, type: 'number' },
+    ['300', '300.00', '299.99', '-5.5'],
+    ['300.5', '301', '1000', '300.01'],
+  ],
   ['exclusiveMinimum', { type: 'number', exclusiveMinimum: 0 }, ['0.1', '1'], ['0', '0.0', '-0', '-1']],
   ['exclusiveMaximum', { type: 'integer', exclusiveMaximum: 10, minimum: 8 }, ['8', '9'], ['10', '7']],
   ['multipleOf', { type: 'integer', multipleOf: 100 }, ['0', '100', '-2500'], ['10', '150']],
@@ -108,7 +158,7 @@ function long(length: number): string {
 const refusals: readonly (readonly [Schema, string])[] = [
   [{ properties: { age: { multipleOf: 7 } } }, '$.properties.age.multipleOf'],
   [{ properties: { 'a b': { not: { type: 'null' } } } }, '$.properties["a b"].not'],
-  [{ items: { if: {}, then: {} } }, '$.items.if'],
+  [{ items: { if: {}, else: {} } }, '$.items.if'],
   [{ $defs: { a: { contains: {} } }, $ref: '#/$defs/a' }, '$.$defs.a.contains'],
   [{ oneOf: [{ type: 'integer' }, { type: 'number' }] }, '$.oneOf'],
   [{ type: 'array', uniqueItems: true }, '$.uniqueItems'],
@@ -160,7 +210,15 @@ describe('keywords', () => {
 
   it('annotations and words of nobody change nothing', async () => {
     const plain = answerGrammar({ json: { type: 'integer' } }).text
-    const noted = { type: 'integer', title: 't', description: 'd', default: 3, examples: [], 'x-own': 1, format: 'int32' }
+    const noted = {
+      type: 'integer',
+      title: 't',
+      description: 'd',
+      default: 3,
+      examples: [],
+      'x-own': 1,
+      format: 'color',
+    }
     assert.equal(answerGrammar({ json: noted }).text, plain)
   })
 
@@ -170,7 +228,12 @@ describe('keywords', () => {
     const doubling = Object.fromEntries(
       Array.from({ length: 40 }, (_, i) => [
         `d${i}`,
-        { allOf: [{ anyOf: [{ type: 'null' }, { $ref: `#/$defs/d${i + 1}` }] }, { anyOf: [{ $ref: `#/$defs/d${i + 1}` }, { const: i }] }] },
+        {
+          allOf: [
+            { anyOf: [{ type: 'null' }, { $ref: `#/$defs/d${i + 1}` }] },
+            { anyOf: [{ $ref: `#/$defs/d${i + 1}` }, { const: i }] },
+          ],
+        },
       ]),
     )
     const many = Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`property number ${i}`, {}]))
@@ -185,7 +248,14 @@ describe('keywords', () => {
 
 describe('structured_outputs', () => {
   it('exactly one kind', () => {
-    const given: readonly unknown[] = [{}, { json: {}, regex: 'a' }, { json_object: false }, [], 'json', { jsonn: {} }]
+    const given: readonly unknown[] = [
+      {},
+      { json: {}, regex: 'a' },
+      { json_object: false },
+      [],
+      'json',
+      { jsonn: {} },
+    ]
     for (const value of given) {
       assert.throws(
         () => checkOutputs(value),
@@ -196,7 +266,11 @@ describe('structured_outputs', () => {
   })
 
   const kinds: readonly (readonly [StructuredOutputs, readonly string[], readonly string[]])[] = [
-    [{ json_object: true }, ['{}', '{"a":[1,{"b":null}]}', '{\n  "a": 1\n}'], ['', ' ', '[]', '1', '{\n\n}', '{}\n']],
+    [
+      { json_object: true },
+      ['{}', '{"a":[1,{"b":null}]}', '{\n  "a": 1\n}'],
+      ['', ' ', '[]', '1', '{\n\n}', '{}\n'],
+    ],
     [{ json: true }, ['1', '[]', '"a"'], ['', 'a']],
     [{ json: '{"type":"null"}' }, ['null'], ['1']],
     [{ regex: '(yes|no)!?' }, ['yes', 'no!'], ['yes no', 'maybe', '']],
@@ -207,8 +281,10 @@ describe('structured_outputs', () => {
   for (const [outputs, taken, refused] of kinds) {
     it(JSON.stringify(outputs), async () => {
       const acceptor = await open(outputs)
-      for (const text of taken) assert.equal(await acceptor.accepts(text), true, `takes ${JSON.stringify(text)}`)
-      for (const text of refused) assert.equal(await acceptor.accepts(text), false, `not ${JSON.stringify(text)}`)
+      for (const text of taken)
+        assert.equal(await acceptor.accepts(text), true, `takes ${JSON.stringify(text)}`)
+      for (const text of refused)
+        assert.equal(await acceptor.accepts(text), false, `not ${JSON.stringify(text)}`)
       acceptor.close()
     })
   }

@@ -44,7 +44,8 @@ export async function createAcceptorsOf(
         const words = await matcher.getNextTokenBitmask()
         place.apply(words)
         masks[i] = Math.min(masks[i], (performance.now() - begun) * 1000)
-        if (!matcher.acceptToken(id)) throw new Error(`${tokenizer.piece(id)} of ${text} is not in its grammar`)
+        if (!matcher.acceptToken(id))
+          throw new Error(`${tokenizer.piece(id)} of ${text} is not in its grammar`)
         place.step(id)
       }
       matcher.dispose()

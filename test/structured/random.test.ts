@@ -4,7 +4,8 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { createDice, type Dice } from '../../src/engine/workload.ts'
 import { RequestError } from '../../src/tensor/error.ts'
-import { createAcceptors } from './acceptor.ts'
+import { createAcceptors, readRows, type SchemaRow } from './acceptor.ts'
+import { validator } from './validator.ts'
 
 const open = await createAcceptors()
 
@@ -62,7 +63,8 @@ function holds(value: number, json: Record<string, unknown>): boolean {
 }
 
 function pattern(dice: Dice, depth: number): string {
-  const one = (): string => dice.of(['a', 'b', 'c', '[ab]', '[^a]', '.', '\\d', '\\w', '1', '"', '[a-c1]', 'é'])
+  const one = (): string =>
+    dice.of(['a', 'b', 'c', '[ab]', '[^a]', '.', '\\d', '\\w', '1', '"', '[a-c1]', 'é'])
   if (depth === 0) return one()
   switch (dice.from(0, 5)) {
     case 0:
@@ -99,7 +101,8 @@ describe('patterns', () => {
         open({ json: { type: 'string', pattern: searched, ...lengths } }),
       ])
       for (const word of words(dice, source)) {
-        const fits = [...word].length >= (lengths.minLength ?? 0) && [...word].length <= (lengths.maxLength ?? 99)
+        const fits =
+          [...word].length >= (lengths.minLength ?? 0) && [...word].length <= (lengths.maxLength ?? 99)
         const wanted = [
           new RegExp(`^(?:${source})$`, 'u').test(word) && word !== '',
           new RegExp(searched, 'u').test(word) && fits,
@@ -113,7 +116,11 @@ describe('patterns', () => {
           }
           if (word === '' && i === 0) continue
           const taken = await it.value.accepts(text)
-          assert.equal(taken, wanted[i], `${JSON.stringify(word)} of ${[source, searched][i]} ${JSON.stringify(lengths)}`)
+          assert.equal(
+            taken,
+            wanted[i],
+            `${JSON.stringify(word)} of ${[source, searched][i]} ${JSON.stringify(lengths)}`,
+          )
           met[taken ? 'taken' : 'refused']++
         }
       }
@@ -122,3 +129,92 @@ describe('patterns', () => {
     assert.ok(met.taken > 1000 && met.refused > 1000 && met.unsaid < 6000, JSON.stringify(met))
   })
 })
+
+function schema(dice: Dice, depth: number): Record<string, unknown> {
+  const low = dice.from(0, 3)
+  const inner = (): Record<string, unknown> => schema(dice, depth - 1)
+  switch (dice.from(depth > 0 ? 0 : 4, 10)) {
+    case 0:
+    case 1: {
+      const names = ['a', 'ab', 'b', 'é', 'a b'].filter(() => dice.chance(0.5))
+      return {
+        type: 'object',
+        properties: Object.fromEntries(names.map((name) => [name, inner()])),
+        required: names.filter(() => dice.chance(0.5)),
+        additionalProperties: dice.chance(0.6) ? false : inner(),
+        ...(dice.chance(0.2) && names.length > 0 && { minProperties: 1 }),
+      }
+    }
+    case 2:
+      return { type: 'array', items: inner(), minItems: dice.from(0, 2), maxItems: dice.from(2, 3) }
+    case 3:
+      return { [dice.of(['anyOf', 'allOf'])]: dice.chance(0.5) ? [inner()] : [inner(), inner()] }
+    case 4:
+      return { type: 'string', minLength: low, maxLength: low + dice.from(0, 5) }
+    case 5:
+      return { type: 'string', pattern: `^${pattern(dice, 2)}$`, maxLength: 9 }
+    case 6:
+      return { type: 'number', minimum: bound(dice) }
+    case 7:
+      return { type: 'integer', maximum: bound(dice), exclusiveMinimum: -1e6 }
+    case 8:
+      return { enum: [1, 'x', null, [true], 'xy'].filter(() => dice.chance(0.7)).concat('z') }
+    case 9:
+      return {
+        type: 'string',
+        format: dice.of(['date', 'time', 'date-time', 'ipv4', 'uuid', 'email', 'hostname', 'uri']),
+      }
+    default:
+      return { type: [dice.of(['boolean', 'null']), 'integer'] }
+  }
+}
+
+describe('texts of a grammar', () => {
+  it('random schemas: whatever the masks allow is valid', async () => {
+    const met = { valid: 0, unfinished: 0, refused: 0 }
+    for (let round = 0; round < 300; round++) {
+      const dice = createDice(7000 + round)
+      const json = schema(dice, 3)
+      const acceptor = await open({ json }).catch((error: unknown) => {
+        assert.ok(error instanceof RequestError, String(error))
+        met.refused++
+        return null
+      })
+      if (!acceptor) continue
+      for (let i = 0; i < 3; i++) await check(acceptor, json, dice, met)
+      acceptor.close()
+    }
+    assert.ok(met.valid > 450 && met.refused < 120, JSON.stringify(met))
+  })
+
+  it('published schemas: whatever the masks allow is valid', async () => {
+    const met = { valid: 0, unfinished: 0, refused: 0 }
+    for (const [i, { schema: json }] of readRows<SchemaRow>('maskbench.jsonl.gz').entries()) {
+      if (i % 2 === 1 || validator(json) === null) continue
+      const acceptor = await open({ json }).catch(() => null)
+      if (!acceptor) continue
+      await check(acceptor, json, createDice(i), met)
+      acceptor.close()
+    }
+    assert.ok(met.valid > 100, JSON.stringify(met))
+  })
+})
+
+async function check(
+  acceptor: Awaited<ReturnType<typeof open>>,
+  json: SchemaRow['schema'],
+  dice: Dice,
+  met: { valid: number; unfinished: number },
+): Promise<void> {
+  const text = await acceptor.sample(dice, 500)
+  if (text === null) {
+    met.unfinished++
+    return
+  }
+  met.valid++
+  const validate = validator(json)
+  assert.ok(
+    validate?.(JSON.parse(text)),
+    `${text} of ${JSON.stringify(json)}: ${JSON.stringify(validate?.errors)}`,
+  )
+}

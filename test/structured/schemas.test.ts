@@ -55,7 +55,10 @@ describe('schemas', () => {
       assert.ok(sum.invalid > 150, `only ${sum.invalid} invalid instances were tried`)
       assert.ok(sum.taken / (sum.taken + sum.refused) > taken, `only ${sum.taken} schemas were taken`)
       // the suite asks what `{ "minLength": 2 }` says of numbers; here such a schema means strings
-      assert.ok(sum.validTaken / sum.valid > 0.65, `${sum.validTaken} of ${sum.valid} valid instances were taken`)
+      assert.ok(
+        sum.validTaken / sum.valid > 0.65,
+        `${sum.validTaken} of ${sum.valid} valid instances were taken`,
+      )
     })
   }
 
@@ -64,6 +67,9 @@ describe('schemas', () => {
     assert.deepEqual(sum.loose, [])
     assert.ok(sum.invalid > 450, `only ${sum.invalid} invalid instances were tried`)
     assert.ok(sum.taken / (sum.taken + sum.refused) > 0.8, `only ${sum.taken} schemas were taken`)
-    assert.ok(sum.validTaken / sum.valid > 0.95, `${sum.validTaken} of ${sum.valid} valid instances were taken`)
+    assert.ok(
+      sum.validTaken / sum.valid > 0.95,
+      `${sum.validTaken} of ${sum.valid} valid instances were taken`,
+    )
   })
 })

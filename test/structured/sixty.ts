@@ -11,7 +11,12 @@ const closed = (properties: Schema, optional: readonly string[] = []): Schema =>
 const word = { type: 'string', maxLength: 12 }
 const text = { type: 'string', minLength: 1, maxLength: 30 }
 const age = { type: 'integer', minimum: 0, maximum: 120 }
-const few = (items: Schema, maxItems = 3, minItems = 0): Schema => ({ type: 'array', items, minItems, maxItems })
+const few = (items: Schema, maxItems = 3, minItems = 0): Schema => ({
+  type: 'array',
+  items,
+  minItems,
+  maxItems,
+})
 const of = (...values: readonly unknown[]): Schema => ({ enum: values })
 
 export function sixty(): readonly Schema[] {
@@ -64,7 +69,13 @@ const lists: readonly Schema[] = [
   few(of('a', 'b', 'c'), 4, 4),
   few({ type: 'boolean' }, 3, 1),
   { type: 'array', prefixItems: [word, age, { type: 'boolean' }], items: false, minItems: 3 },
-  { type: 'array', prefixItems: [of('point')], items: { type: 'integer', minimum: 0, maximum: 99 }, minItems: 3, maxItems: 3 },
+  {
+    type: 'array',
+    prefixItems: [of('point')],
+    items: { type: 'integer', minimum: 0, maximum: 99 },
+    minItems: 3,
+    maxItems: 3,
+  },
   few(few(of(0, 1), 2, 2), 2, 2),
   { type: 'array', maxItems: 0 },
 ]
@@ -73,7 +84,10 @@ const nested: readonly Schema[] = [
   closed({ person: closed({ name: word, age }), tags: few(word, 2) }),
   closed({ a: closed({ b: closed({ c: of('deep') }) }) }),
   closed({ rows: few(closed({ id: age, done: { type: 'boolean' } }), 2, 1) }),
-  { ...closed({ who: { $ref: '#/$defs/who' }, other: { $ref: '#/$defs/who' } }), $defs: { who: closed({ name: word }) } },
+  {
+    ...closed({ who: { $ref: '#/$defs/who' }, other: { $ref: '#/$defs/who' } }),
+    $defs: { who: closed({ name: word }) },
+  },
   {
     ...closed({ value: age, next: { anyOf: [{ type: 'null' }, { $ref: '#' }] } }),
     title: 'a list that ends',
@@ -86,17 +100,38 @@ const combined: readonly Schema[] = [
   { anyOf: [{ type: 'null' }, closed({ name: word })] },
   { anyOf: [word, age, { type: 'boolean' }] },
   { oneOf: [closed({ kind: of('circle'), radius: age }), closed({ kind: of('square'), side: age })] },
-  { allOf: [{ type: 'object', properties: { a: age }, required: ['a'] }, { properties: { b: word }, required: ['b'], maxProperties: 2 }] },
+  {
+    allOf: [
+      { type: 'object', properties: { a: age }, required: ['a'] },
+      { properties: { b: word }, required: ['b'], maxProperties: 2 },
+    ],
+  },
   { allOf: [{ type: 'integer', minimum: 3 }, { maximum: 7 }] },
-  { type: 'object', properties: { a: age, b: age }, additionalProperties: false, anyOf: [{ required: ['a'] }, { required: ['b'] }] },
+  {
+    type: 'object',
+    properties: { a: age, b: age },
+    additionalProperties: false,
+    anyOf: [{ required: ['a'] }, { required: ['b'] }],
+  },
   { type: ['object', 'null'], properties: { a: age }, additionalProperties: false, minProperties: 1 },
   { const: { fixed: [1, 'two', null] } },
 ]
 
 const objects: readonly Schema[] = [
   { type: 'object', additionalProperties: { type: 'integer', minimum: 0, maximum: 9 }, maxProperties: 3 },
-  { type: 'object', properties: { name: word }, required: ['name'], additionalProperties: { type: 'boolean' }, maxProperties: 3 },
-  { type: 'object', patternProperties: { '^x-[a-z]{1,4}$': word }, additionalProperties: false, maxProperties: 2 },
+  {
+    type: 'object',
+    properties: { name: word },
+    required: ['name'],
+    additionalProperties: { type: 'boolean' },
+    maxProperties: 3,
+  },
+  {
+    type: 'object',
+    patternProperties: { '^x-[a-z]{1,4}$': word },
+    additionalProperties: false,
+    maxProperties: 2,
+  },
   { type: 'object', propertyNames: { enum: ['up', 'down'] }, additionalProperties: age, maxProperties: 2 },
   { type: 'object', properties: { a: age, b: age, c: age }, minProperties: 2, additionalProperties: false },
   { type: 'object', required: ['only'], maxProperties: 1, additionalProperties: of('here') },
