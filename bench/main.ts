@@ -1,4 +1,4 @@
-// npm run bench [-- decode|tokenizer|ops|cpu|serve ...] [--backend NAME] [--model NAME] [--save]: runs benchmarks, prints
+// npm run bench [-- decode|tokenizer|ops|cpu|serve|masks|schemas ...] [--backend NAME] [--model NAME] [--save]: runs benchmarks, prints
 // tables, and with --save writes bench/results/*.json to be committed. `ops` times every operation of the cpu backend by
 // itself. `cpu` makes a random V2-Lite of --type (q4_0) in the temporary folder and runs it with --threads; --keep leaves
 // the file for the next run. --peer runs llama.cpp in turns with it (npm install --prefix bench/peers), and any
@@ -10,8 +10,10 @@ import type { GgufType } from '../src/model/convert.ts'
 import { benchCpu } from './cpu.ts'
 import { benchDecode } from './decode.ts'
 import type { LlamaBench } from './engines.ts'
+import { benchMasks } from './masks.ts'
 import { benchOps } from './ops.ts'
 import { print, type Report, save } from './report.ts'
+import { benchSchemas } from './schemas.ts'
 import { benchServe } from './serve.ts'
 import { benchTokenizer } from './tokenizer.ts'
 
@@ -67,6 +69,8 @@ const benchmarks: Readonly<Record<string, () => Promise<Report>>> = {
       seconds: Number(values.seconds),
     }),
   }),
+  masks: async () => ({ benchmark: 'masks', backend: 'xgrammar', lines: await benchMasks() }),
+  schemas: async () => ({ benchmark: 'schemas', backend: '', lines: await benchSchemas() }),
   tokenizer: async () => ({ benchmark: 'tokenizer', backend: 'js', lines: await benchTokenizer() }),
 }
 

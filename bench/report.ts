@@ -43,7 +43,7 @@ export function median(values: readonly number[]): number {
 
 export function print({ benchmark, backend, lines }: Report): void {
   const width = Math.max(...lines.map(({ name }) => name.length))
-  process.stdout.write(`\n${benchmark} on ${backend}\n`)
+  process.stdout.write(`\n${benchmark}${backend === '' ? '' : ` on ${backend}`}\n`)
   for (const line of lines) process.stdout.write(`  ${describeLine(line, width)}\n`)
 }
 
@@ -66,7 +66,7 @@ export function save(report: Report): void {
   const folder = fileURLToPath(new URL('../../bench/results/', import.meta.url))
   mkdirSync(folder, { recursive: true })
   writeFileSync(
-    `${folder}${report.benchmark}-${report.backend}.json`,
+    `${folder}${[report.benchmark, report.backend].filter(Boolean).join('-')}.json`,
     `${JSON.stringify(document, null, 2)}\n`,
   )
   process.stdout.write(`${JSON.stringify(document)}\n`)

@@ -1,8 +1,7 @@
 // Token ids in, token ids out: many requests at once over one model and one paged cache. Knows no text.
 // The property that guards it: tokens do not depend on batching, chunking, preemption or cached prefixes.
-import type { GrammarCounts } from './grammar.ts'
 import type { Choice } from './logprobs.ts'
-import type { GrammarRequest } from './masking.ts'
+import type { GrammarCounts, GrammarRequest } from './masking.ts'
 import type { SamplingParams } from './sampling.ts'
 
 /** Sizes of an engine, spelled as vLLM spells them. */

@@ -6,7 +6,7 @@
 // compiled again elsewhere and their tokens replayed.
 import { Worker } from 'node:worker_threads'
 import { KernelError, RequestError } from '../tensor/error.ts'
-import type { FromMasking, GrammarRequest, MaskingData, Move, ToMasking } from './masking.ts'
+import type { FromMasking, GrammarCounts, GrammarRequest, MaskingData, Move, ToMasking } from './masking.ts'
 import { createMatcher, type Matcher, type OpenMatcher } from './matcher.ts'
 import { fromPlain } from './plain.ts'
 
@@ -17,13 +17,6 @@ export interface Grammars {
   flush(): void
   readonly counts: GrammarCounts
   close(): Promise<void>
-}
-
-export interface GrammarCounts {
-  readonly threads: number
-  readonly compiled: number
-  readonly cached: number
-  readonly restarts: number
 }
 
 export interface Prepared {

@@ -19,6 +19,15 @@ export interface GrammarVocabulary {
   readonly controls: readonly { readonly id: number; readonly content: string }[]
 }
 
+export interface GrammarCounts {
+  readonly threads: number
+  readonly compiled: number
+  /** Requests whose grammar was compiled already. */
+  readonly cached: number
+  /** Threads that died. */
+  readonly restarts: number
+}
+
 export interface MaskingData {
   readonly vocabulary: SharedArrayBuffer
   readonly vocabSize: number

@@ -4,7 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import type { CompiledGrammar, GrammarCompiler, GrammarMatcher } from '@mlc-ai/web-xgrammar'
 import { type AnswerGrammar, answerGrammar } from '../grammar/structured.ts'
 import { KernelError } from '../tensor/error.ts'
-import { createFilter, type Filter, unfinished } from './letters.ts'
+import { createMasker, type Place } from './masker.ts'
 import type { FromMasking, GrammarVocabulary, MaskingData, ToMasking } from './masking.ts'
 import { toPlain } from './plain.ts'
 import { deadEnd, goesOn, onlyEnd, openSlot, type Slot, stateAt, turnAt, wantedAt } from './slot.ts'
@@ -17,23 +17,21 @@ const { vocabulary: packed, vocabSize, eosTokenIds } = workerData as MaskingData
 const { library, complaint } = await loadXgrammar()
 const vocabulary = JSON.parse(new TextDecoder().decode(new Uint8Array(packed).slice())) as GrammarVocabulary
 const bytesOf = byteReader(vocabulary.letters)
-const tokens = vocabulary.tokens.map(bytesOf)
+const masker = createMasker(vocabulary.tokens.map(bytesOf), vocabSize)
 
 interface Compiled {
-  readonly grammar: CompiledGrammar
-  readonly filter: Filter
+  readonly compiled: CompiledGrammar
+  readonly grammar: AnswerGrammar
 }
 
 interface Following {
   readonly matcher: GrammarMatcher
-  readonly filter: Filter
+  readonly place: Place
   readonly slot: Slot
   turn: number
-  tail: string
 }
 
 const compilers = new Map<string, GrammarCompiler>()
-const filters = new Map<string, Filter>()
 const compiled = new Map<string, Compiled>()
 const followed = new Map<number, Following>()
 let work: Promise<void> = Promise.resolve()
@@ -48,7 +46,7 @@ async function obey(message: ToMasking): Promise<void> {
     case 'compile':
       return compile(message)
     case 'drop':
-      compiled.get(message.key)?.grammar.dispose()
+      compiled.get(message.key)?.compiled.dispose()
       compiled.delete(message.key)
       return
     case 'open':
@@ -73,11 +71,10 @@ async function compile({ key, outputs, lead }: Extract<ToMasking, { kind: 'compi
 
 async function compileGrammar(outputs: string, lead: string, key: string): Promise<Compiled> {
   const controls = vocabulary.controls.map(({ content }) => content)
-  const grammar = answerGrammar(JSON.parse(outputs), { lead, controls })
-  const filter = filterFor(grammar.barred)
+  const grammar = answerGrammar(JSON.parse(outputs), { lead, controls, marked: masker.canMark })
   try {
     const compiler = await compilerFor(grammar.shown)
-    return { grammar: await build(compiler, grammar), filter }
+    return { compiled: await build(compiler, grammar), grammar }
   } catch (error) {
     return die(key, null, error)
   }
@@ -106,13 +103,6 @@ async function compilerFor(shown: readonly string[]): Promise<GrammarCompiler> {
   return compiler
 }
 
-function filterFor(barred: readonly string[]): Filter {
-  const key = barred.join('')
-  const known = filters.get(key) ?? createFilter(tokens, barred, vocabSize)
-  filters.set(key, known)
-  return known
-}
-
 async function open({
   matcher: id,
   key,
@@ -122,8 +112,8 @@ async function open({
   const of = compiled.get(key)
   if (!of) return lose(id, new KernelError('a grammar was dropped before its answer began; ask again'))
   try {
-    const matcher = await library.GrammarMatcher.createGrammarMatcher(of.grammar)
-    followed.set(id, { matcher, filter: of.filter, slot: openSlot(slot), turn: 0, tail: '' })
+    const matcher = await library.GrammarMatcher.createGrammarMatcher(of.compiled)
+    followed.set(id, { matcher, place: masker.begin(of.grammar), slot: openSlot(slot), turn: 0 })
     for (const token of written) accept(id, token)
     await mask(id)
   } catch (error) {
@@ -147,7 +137,7 @@ function accept(id: number, token: number): boolean {
     return false
   }
   it.turn++
-  it.tail = unfinished(it.tail + tokens[token])
+  it.place.step(token)
   return true
 }
 
@@ -155,7 +145,7 @@ async function mask(id: number): Promise<void> {
   const it = followed.get(id)
   if (!it) return
   const words = await it.matcher.getNextTokenBitmask()
-  it.filter.apply(words, it.tail)
+  it.place.apply(words)
   const { head } = it.slot
   it.slot.words.set(words)
   head[stateAt] = stateOf(words)

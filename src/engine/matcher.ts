@@ -36,6 +36,7 @@ interface Wire {
 
 /** Milliseconds that a thread sleeps in place for a mask; masks take tens of microseconds. */
 const moment = 2
+const keepAwake = 1000
 
 export function createMatcher(id: number, key: string, vocabSize: number, wire: Wire): OpenMatcher {
   const slot = createSlot(vocabSize)
@@ -47,6 +48,18 @@ export function createMatcher(id: number, key: string, vocabSize: number, wire: 
     for (const sleeper of sleepers.splice(0)) sleeper()
   }
   const ready = (): boolean => Atomics.load(head, turnAt) === tokens.length + 1
+
+  function sleep(): Promise<void> {
+    return new Promise((resolve) => {
+      const awake = setTimeout(wake, keepAwake) // threads of masks keep no process alive, somebody who waits does
+      sleepers.push(() => {
+        clearTimeout(awake)
+        resolve()
+      })
+      Atomics.store(head, wantedAt, 1)
+      if (ready()) wake() // it may have come before anyone knew that it was wanted
+    })
+  }
 
   const matcher: OpenMatcher = {
     id,
@@ -61,11 +74,7 @@ export function createMatcher(id: number, key: string, vocabSize: number, wire: 
     stuck: () => head[stateAt] === deadEnd,
     async settled() {
       if (!ready() && failure === null) Atomics.wait(head, turnAt, Atomics.load(head, turnAt), moment)
-      while (!ready() && failure === null) {
-        const woken = new Promise<void>((resolve) => sleepers.push(resolve))
-        Atomics.store(head, wantedAt, 1)
-        if (!ready()) await woken // it may have come before anyone knew that it was wanted
-      }
+      while (!ready() && failure === null) await sleep()
       if (failure !== null) throw failure.error
     },
     advance(token) {

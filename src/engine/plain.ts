@@ -1,4 +1,4 @@
-// Errors as data, so that they survive a way between threads.
+// Errors that survive the crossing between threads.
 import { CapacityError, CheckpointError, KernelError, RequestError, ShapeError } from '../tensor/error.ts'
 
 export interface PlainError {

@@ -234,6 +234,22 @@ function reaching(edges: readonly ReadonlyMap<number, number>[], ends: readonly 
   return live
 }
 
+/** Letters of the shortest and of the longest text; null where there is no longest. */
+export function lengthsOf({ edges, ends }: Automaton): [shortest: number, longest: number | null] {
+  let states = new Set([0])
+  let shortest: number | null = null
+  let longest: number | null = 0
+  for (let length = 0; states.size > 0; length++) {
+    const ending = [...states].some((at) => ends[at])
+    if (ending) shortest ??= length
+    if (ending) longest = length
+    // as many letters as states: some state came twice, and every state leads to an end
+    if (length > edges.length) return [shortest ?? 0, null]
+    states = new Set([...states].flatMap((at) => [...edges[at].values()]))
+  }
+  return [shortest ?? 0, longest]
+}
+
 /** Its texts of `least` to `most` letters; null where it would be too large. */
 export function windowed(
   { alphabet, edges, ends }: Automaton,
@@ -268,9 +284,15 @@ export function respelled(automaton: Automaton, spell: (set: Chars) => Expr): Au
   const net: Net = { free: edges.map(() => []), steps: edges.map(() => []) }
   for (const [from, own] of labels.entries()) {
     for (const { expr, to } of own) {
-      const end = weave(net, expr, from, alphabet)
-      if (end === null) return null
-      net.free[end].push(to)
+      for (const part of expr.kind === 'choice' ? expr.of : [expr]) {
+        if (part.kind === 'chars') {
+          net.steps[from].push({ set: classesOf(part.chars, alphabet), to })
+          continue
+        }
+        const end = weave(net, part, from, alphabet)
+        if (end === null) return null
+        net.free[end].push(to)
+      }
     }
   }
   return determined(net, (at) => ends[at] === true, alphabet)

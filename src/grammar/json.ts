@@ -1,6 +1,6 @@
 // JSON's own grammar, spelled as JSON.stringify spells it: one space or one line break with some indentation where JSON
 // allows any whitespace, so that no answer is endless whitespace. Knows JSON, no schemas.
-import { automatonOf, costOf, isSpellable, respelled, spell, windowed } from './automaton.ts'
+import { automatonOf, costOf, isSpellable, lengthsOf, respelled, spell, windowed } from './automaton.ts'
 import {
   type Chars,
   chars,
@@ -21,6 +21,7 @@ import { regular } from './regular.ts'
 
 /** States of a pattern that take almost any letter: each is as costly to compile as a whole string. */
 const mostCostly = 160
+const shorter = [256, 128, 64, 32, 16]
 /** Spaces after a line break: ten levels of two. */
 const indentation = 20
 
@@ -69,6 +70,24 @@ function spellLetter({ ascii, beyond, few }: Chars, avoid: bigint): Expr {
   return choice(...of)
 }
 
+/** A letter that no string contains, allowed by the grammar wherever a string of at most `most` characters is open. */
+export interface Mark {
+  readonly letter: string
+  readonly most: number
+}
+
+export interface JsonSetting {
+  /** ASCII letters that strings spell by their numbers only, so that no control token fits into one. */
+  readonly avoid?: string
+  /** Strings are bounded by marks; else by rules, of which there is one for each character. */
+  readonly marked?: boolean
+}
+
+/** The control characters that JSON has no whitespace among. */
+export const markLetters = Array.from({ length: 32 }, (_, code) => String.fromCharCode(code)).filter(
+  (letter) => !'\0\t\n\r'.includes(letter),
+)
+
 export interface Json {
   readonly rules: Rules
   /** Between tokens. */
@@ -80,6 +99,8 @@ export interface Json {
   readonly number: Expr
   /** A string of `least` to `most` characters. */
   stringOf(least: number, most: number | null): Expr
+  /** The marks of strings whose characters are to be counted by whoever makes masks. */
+  readonly marks: () => readonly Mark[]
   /** `"key": value`. */
   pair(name: string, value: Expr): Expr
   /** A pair whose key is none of `names`, as far as few rules can tell them apart. */
@@ -95,8 +116,7 @@ export interface Json {
 /** Characters that are counted one by one; longer strings are counted in blocks, so that their rules stay few. */
 const block = 64
 
-/** `avoid`: ASCII letters that strings spell by their numbers only, so that no control token fits into one. */
-export function createJson(rules: Rules, avoid = ''): Json {
+export function createJson(rules: Rules, { avoid = '', marked = false }: JsonSetting = {}): Json {
   const avoided = charsOf(avoid).ascii
   const raw: Chars = { ...plain, ascii: plain.ascii & ~avoided }
   const gap = rules.define(
@@ -110,8 +130,8 @@ export function createJson(rules: Rules, avoid = ''): Json {
       sequence(chars(charsOf('dD')), chars(range('0', '7')), repeat(chars(hex), 2, 2)), // no halves of pairs
     ),
   )
-  const short = rules.define(choice(chars(charsOf('"\\/bfnrt')), unicode))
-  const letter = (next: Expr): Expr[] => [sequence(chars(raw), next), sequence(text('\\'), short, next)]
+  const escaped = rules.define(choice(chars(charsOf('"\\/bfnrt')), unicode))
+  const letter = (next: Expr): Expr[] => [sequence(chars(raw), next), sequence(text('\\'), escaped, next)]
   const tail = rules.reserve()
   tail.fill(choice(quote, ...letter(tail.rule)), followsValue)
   const string = rules.define(sequence(quote, tail.rule))
@@ -129,8 +149,35 @@ export function createJson(rules: Rules, avoid = ''): Json {
     return expr
   }
 
+  const marks = new Map<number, string>()
+
+  /** Where the letters run out, a smaller bound that has one serves: shorter strings are valid too. */
+  function markOf(least: number, most: number): Mark | null {
+    const letter = marks.get(most) ?? markLetters.at(marks.size)
+    if (letter !== undefined) {
+      marks.set(most, letter)
+      return { letter, most }
+    }
+    const [nearest] = [...marks].filter(([it]) => it >= least && it < most).sort(([a], [b]) => b - a)
+    return nearest ? { letter: nearest[1], most: nearest[0] } : null
+  }
+
+  function markedString(least: number, { letter: marking, most }: Mark): Expr {
+    const mark = text(marking)
+    const end = rules.once(`tail ${most}`, () => {
+      const { rule, fill } = rules.reserve()
+      fill(choice(quote, ...letter(rule), mark), followsValue)
+      return rule
+    })
+    let body: Expr = end
+    for (let i = 0; i < least; i++) body = rules.define(choice(...letter(body), mark))
+    return rules.define(sequence(quote, body))
+  }
+
   function stringOf(least: number, most: number | null): Expr {
     if (least === 0 && most === null) return string
+    const mark = marked && most !== null ? markOf(least, most) : null
+    if (mark !== null) return markedString(least, mark)
     const parts: Expr[] = [quote]
     for (let left = least; left > 0; left -= block) parts.push(exactly(Math.min(left, block)))
     if (most === null) return rules.define(sequence(...parts, tail.rule))
@@ -180,10 +227,15 @@ export function createJson(rules: Rules, avoid = ''): Json {
 
   function cutString(expr: Expr, least: number, most: number | null): Expr | null {
     const whole = automatonOf(expr)
-    const cut = whole && (least > 0 || most !== null ? windowed(whole, least, most) : whole)
-    const told = cut && isSpellable(cut) && costOf(cut) <= mostCostly ? cut : null
-    const written = told && respelled(told, (set) => spellLetter(set, avoided))
-    return written && spell(written, rules)
+    if (whole === null || !isSpellable(whole)) return null
+    const [shortest, longest] = lengthsOf(whole)
+    const fits = shortest >= least && (most === null || (longest !== null && longest <= most))
+    // where counting all that is allowed takes too many states, shorter texts alone are allowed
+    const limits = [most, ...shorter.filter((it) => it >= least && it >= shortest && it < (most ?? 0))]
+    const cuts = fits ? [whole] : limits.map((limit) => windowed(whole, least, limit))
+    const cut = cuts.find((it) => it !== null && costOf(it) <= mostCostly)
+    const written = cut && respelled(cut, (set) => spellLetter(set, avoided))
+    return written ? spell(written, rules) : null
   }
 
   function list(open: string, item: Expr, least: number, most: number | null, close: string): Expr {
@@ -207,6 +259,7 @@ export function createJson(rules: Rules, avoid = ''): Json {
     string,
     number,
     stringOf,
+    marks: () => [...marks].map(([most, letter]) => ({ letter, most })),
     pair,
     otherPair,
     keyedPair,

@@ -31,6 +31,10 @@ export function own(schema: Schema, path: string): Flat {
   if (unenforced.includes(format))
     refuse(at('format'), `${format} is not among ${Object.keys(formats).join(', ')}`)
   if (Object.hasOwn(formats, format)) fields.format = format
+  if (format === 'int32') {
+    fields.minimum = Math.max(fields.minimum ?? -Infinity, -(2 ** 31))
+    fields.maximum = Math.min(fields.maximum ?? Infinity, 2 ** 31 - 1)
+  }
   readItems(schema, fields, at)
   readProperties(schema, fields, at)
   return { fields, path }
@@ -87,9 +91,10 @@ function readProperties(schema: Schema, fields: Mutable, at: (keyword: string) =
   for (const name of ['properties', 'patternProperties'] as const) {
     const value = schema[name]
     if (value === undefined) continue
-    const fits = typeof value === 'object' && value !== null && !Array.isArray(value)
-    if (!fits) throw malformed(at(name), value, 'an object of schemas')
-    fields[name] = new Map(Object.entries(value))
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      malformed(at(name), value, 'an object of schemas')
+    }
+    fields[name] = new Map(Object.entries(value as Schema))
   }
   const { required } = schema
   if (Array.isArray(required) && required.every((name) => typeof name === 'string'))

@@ -5,7 +5,7 @@ import { choice, createRules, type Expr, never, type Rules, sequence, text } fro
 import type { Fields, Flat, JsonType } from './fields.ts'
 import { type Alternative, createFlattener, type Flattener } from './flat.ts'
 import { formats } from './format.ts'
-import { createJson } from './json.ts'
+import { createJson, type JsonSetting, type Mark } from './json.ts'
 import { join, refuse } from './keywords.ts'
 import { type Bound, decimals, integers, rounded } from './number.ts'
 import { objectOf } from './object.ts'
@@ -18,35 +18,34 @@ export interface Grammar {
   readonly text: string
   /** Letters that no answer may contain, wherever in it. */
   readonly barred: string
+  readonly marks: readonly Mark[]
 }
 
 /** Items and characters beyond which counts are refused below and cut above. */
 export const mostCounted = 4096
 
-export interface Setting {
+export interface Setting extends JsonSetting {
   /** What may stand before the text (a template's space). */
   readonly lead?: string
-  /** ASCII letters that strings spell by their numbers only. */
-  readonly avoid?: string
 }
 
-export function schemaGrammar(schema: unknown, { lead = '', avoid = '' }: Setting = {}): Grammar {
+export function schemaGrammar(schema: unknown, { lead = '', ...setting }: Setting = {}): Grammar {
   const rules = createRules()
   const flattener = createFlattener(schema)
-  const { writer, barred } = createWriter(rules, flattener, avoid)
+  const { writer, barred } = createWriter(rules, flattener, setting)
   const root = writer.write(schema, '$')
   const printed = rules.print(sequence(choice(text(''), text(lead)), root))
   if (printed === null)
     refuse('$', 'no finite text satisfies the schema; look for contradictions and endless references')
-  return { text: printed, barred: barred() }
+  return { text: printed, barred: barred(), marks: writer.json.marks() }
 }
 
 function createWriter(
   rules: Rules,
   flattener: Flattener,
-  avoid: string,
+  setting: JsonSetting,
 ): { writer: Writer; barred: () => string } {
-  const json = createJson(rules, avoid)
+  const json = createJson(rules, setting)
   const references = new Map<string, Expr>()
   const barred = new Set<string>()
   const writer: Writer = { json, rules, write, pattern }

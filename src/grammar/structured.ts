@@ -1,7 +1,7 @@
 // What a request may demand of its answer, and its way to a grammar. Knows neither tokens nor who computes masks.
 import { RequestError } from '../tensor/error.ts'
 import { choice, createRules, type Expr, sequence, text } from './expr.ts'
-import { createJson } from './json.ts'
+import { createJson, type Mark } from './json.ts'
 import { parsePattern } from './regex.ts'
 import { regular } from './regular.ts'
 import { schemaGrammar } from './schema.ts'
@@ -17,7 +17,8 @@ export interface StructuredOutputs {
   readonly choice?: readonly string[] | null
   /** EBNF as xgrammar reads it; its first rule is `root`. */
   readonly grammar?: string | null
-  readonly structural_tag?: StructuralTag | null
+  /** Or its text. */
+  readonly structural_tag?: StructuralTag | string | null
 }
 
 /** Free text in which each trigger begins a region that is held to a schema. */
@@ -44,6 +45,8 @@ export interface AnswerGrammar {
   readonly text: string
   /** Texts that no answer contains: what a grammar here cannot leave out by itself. */
   readonly barred: readonly string[]
+  /** Letters of the grammar that say that a bounded string is open: never let through, and its characters counted. */
+  readonly marks: readonly Mark[]
   /** Control tokens that the answer may use: those in the texts around regions. */
   readonly shown: readonly string[]
 }
@@ -59,6 +62,8 @@ export interface Surroundings {
   readonly lead?: string
   /** The spellings of the control tokens. */
   readonly controls?: readonly string[]
+  /** Whether strings may be bounded by marks. */
+  readonly marked?: boolean
 }
 
 const field = 'structured_outputs'
@@ -95,12 +100,9 @@ function kindOf(options: StructuredOutputs): Kind {
 }
 
 /** The grammar of a request that passed the check: milliseconds, for the largest schemas a second. */
-export function answerGrammar(
-  options: StructuredOutputs,
-  { lead = '', controls = [] }: Surroundings = {},
-): AnswerGrammar {
+export function answerGrammar(options: StructuredOutputs, surroundings: Surroundings = {}): AnswerGrammar {
   const kind = kindOf(options)
-  return under(`${field}.${kind}`, () => grammarOf(kind, options, lead, controls))
+  return under(`${field}.${kind}`, () => grammarOf(kind, options, surroundings))
 }
 
 /** Characters of its strings and names, give or take; what nests deeper than any parser goes is too large as well. */
@@ -133,12 +135,11 @@ function under<Result>(field: string, body: () => Result): Result {
 function grammarOf(
   kind: Kind,
   options: StructuredOutputs,
-  lead: string,
-  controls: readonly string[],
+  { lead = '', controls = [], marked = false }: Surroundings,
 ): AnswerGrammar {
   switch (kind) {
     case 'json':
-      return ebnf(schemaGrammar(readSchema(options.json), { lead }))
+      return ebnf(schemaGrammar(readSchema(options.json), { lead, marked }))
     case 'json_object':
       return ebnf(objectGrammar(options.json_object, lead))
     case 'regex':
@@ -152,17 +153,23 @@ function grammarOf(
   }
 }
 
-function ebnf({ text, barred }: { readonly text: string; readonly barred: string }): AnswerGrammar {
-  return { kind: 'ebnf', text, barred: [...barred], shown: [] }
+interface Translated {
+  readonly text: string
+  readonly barred: string
+  readonly marks?: readonly Mark[]
 }
 
-/** A schema as an object or boolean, from text too. */
+function ebnf({ text, barred, marks = [] }: Translated): AnswerGrammar {
+  return { kind: 'ebnf', text, barred: [...barred], marks, shown: [] }
+}
+
+/** A schema or a structural tag, from text too. */
 function readSchema(given: unknown): unknown {
   if (typeof given !== 'string') return given
   try {
     return JSON.parse(given)
   } catch (error) {
-    throw new RequestError(`the schema is no JSON: ${(error as Error).message}`)
+    throw new RequestError(`the text is no JSON: ${(error as Error).message}`)
   }
 }
 
@@ -177,12 +184,12 @@ function leadExpr(lead: string): Expr {
   return lead === '' ? text('') : choice(text(''), text(lead))
 }
 
-function objectGrammar(given: unknown, lead: string): { text: string; barred: string } {
+function objectGrammar(given: unknown, lead: string): Translated {
   if (given !== true) throw new RequestError(`it must be true, ${show(given)} given`)
   return { text: printed((rules) => createJson(rules).object, lead), barred: '' }
 }
 
-function regexGrammar(given: unknown, lead: string): { text: string; barred: string } {
+function regexGrammar(given: unknown, lead: string): Translated {
   if (typeof given !== 'string' || given === '') {
     throw new RequestError(`it must be a regular expression, ${show(given)} given`)
   }
@@ -190,7 +197,7 @@ function regexGrammar(given: unknown, lead: string): { text: string; barred: str
   return { text: printed((rules) => regular(pattern.whole, rules), lead), barred: pattern.barred }
 }
 
-function choiceGrammar(given: unknown, lead: string): { text: string; barred: string } {
+function choiceGrammar(given: unknown, lead: string): Translated {
   const fits = Array.isArray(given) && given.length > 0 && given.length <= mostChoices
   if (!fits || given.some((it) => typeof it !== 'string' || it === '')) {
     throw new RequestError(
@@ -213,7 +220,7 @@ function ownGrammar(given: unknown): string {
 }
 
 function tagGrammar(given: unknown, controls: readonly string[]): AnswerGrammar {
-  const { triggers, structures, at_least_one = false, stop_after_first = false } = readTag(given)
+  const { triggers, structures, at_least_one = false, stop_after_first = false } = readTag(readSchema(given))
   const barred = new Set<string>()
   const around = [...triggers, ...structures.flatMap(({ begin, end }) => [begin, end])]
   const shown = controls.filter((control) => around.some((it) => it.includes(control)))
@@ -234,6 +241,7 @@ function tagGrammar(given: unknown, controls: readonly string[]): AnswerGrammar 
     kind: 'tags',
     text: JSON.stringify({ type: 'structural_tag', format }),
     barred: [...barred],
+    marks: [],
     shown,
   }
 }
