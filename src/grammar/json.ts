@@ -137,10 +137,14 @@ export function createJson(rules: Rules, { avoid = '', marked = false }: JsonSet
   const string = rules.define(sequence(quote, tail.rule))
   const number = regular(anyNumber(), rules)
 
-  function exactly(count: number): Expr {
-    let expr: Expr = text('')
-    for (let i = 0; i < count; i++) expr = rules.define(choice(...letter(expr)))
-    return expr
+  /** `count` letters and then `end`; `also` may stand for any of them. */
+  function before(end: Expr, count: number, ...also: readonly Expr[]): Expr {
+    let expr = end
+    for (let i = 0; i < count % block; i++) expr = rules.define(choice(...letter(expr), ...also))
+    if (count < block) return expr
+    let whole: Expr = text('')
+    for (let i = 0; i < block; i++) whole = rules.define(choice(...letter(whole), ...also))
+    return sequence(...Array.from({ length: Math.floor(count / block) }, () => whole), expr)
   }
 
   function atMost(count: number): Expr {
@@ -169,25 +173,21 @@ export function createJson(rules: Rules, { avoid = '', marked = false }: JsonSet
       fill(choice(quote, ...letter(rule), mark), followsValue)
       return rule
     })
-    let body: Expr = end
-    for (let i = 0; i < least; i++) body = rules.define(choice(...letter(body), mark))
-    return rules.define(sequence(quote, body))
+    return rules.define(sequence(quote, before(end, least, mark)))
   }
 
   function stringOf(least: number, most: number | null): Expr {
     if (least === 0 && most === null) return string
     const mark = marked && most !== null ? markOf(least, most) : null
     if (mark !== null) return markedString(least, mark)
-    const parts: Expr[] = [quote]
-    for (let left = least; left > 0; left -= block) parts.push(exactly(Math.min(left, block)))
-    if (most === null) return rules.define(sequence(...parts, tail.rule))
+    if (most === null) return rules.define(sequence(quote, before(tail.rule, least)))
     let left = most - least
     let end = atMost(Math.min(left, block))
     for (left -= block; left > 0; left -= block) {
-      const longer = sequence(exactly(Math.min(left, block)), end)
-      end = rules.define(choice(atMost(Math.min(left, block)), longer))
+      const count = Math.min(left, block)
+      end = rules.define(choice(atMost(count), before(end, count)))
     }
-    return rules.define(sequence(...parts, end))
+    return rules.define(sequence(quote, before(end, least)))
   }
 
   const keyEnd = sequence(quote, text(':'))
