@@ -30,10 +30,12 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 export async function benchServe(options: ServeOptions): Promise<Line[]> {
   const { model, backend, clients, seconds } = options
   const alone: number[] = [await engineRate(options)]
-  const server = spawn(process.execPath, [
+  const args = [
     ...[here('../src/cli/main.js'), 'serve', '--model', model, '--port', '0', '--backend', backend],
     ...['--max-num-seqs', String(clients), '--max-model-len', '2048', '--cache-bytes', String(2 ** 30)],
-  ])
+  ]
+  // its log goes nowhere: a pipe that nobody reads would stop it
+  const server = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] })
   const url = await firstUrl(server)
   const memory = watchMemory(server.pid ?? 0)
   const report = (await ask('./clients.js', ['http', url, String(clients), String(seconds)])) as ClientReport
