@@ -242,7 +242,7 @@ describe('grammars', () => {
     await grammars.close()
   })
 
-  it('a matcher moves with its tokens when its thread dies', async () => {
+  it('a matcher moves with its tokens when its thread dies', { timeout: 60_000 }, async () => {
     const grammars = createGrammars({ vocabSize, eosTokenIds })
     const prepared = await grammars.prepare(grammar({ choice: ['abc'] }))
     const all = Array.from({ length: 3 }, () => prepared.open())
