@@ -127,8 +127,10 @@ function under<Result>(field: string, body: () => Result): Result {
   try {
     return body()
   } catch (error) {
-    if (!(error instanceof RequestError)) throw error
-    throw new RequestError(`${field}: ${error.message}`, field)
+    // a stack that overflows is how a nest of patterns says that it is too deep
+    const deep = error instanceof RangeError ? 'it is too complicated to be enforced; make it simpler' : null
+    if (deep === null && !(error instanceof RequestError)) throw error
+    throw new RequestError(`${field}: ${deep ?? (error as Error).message}`, field)
   }
 }
 

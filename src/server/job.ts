@@ -77,6 +77,8 @@ export interface Jobs {
 }
 
 const timedOut = 'TimeoutError'
+/** Answers of one request, prompts times n: setting more up would hold up everyone. */
+const mostAtOnce = 4096
 
 export function createJobs(limits: JobLimits, observers: readonly Observer[]): Jobs {
   const running = new Set<Job>()
@@ -86,6 +88,13 @@ export function createJobs(limits: JobLimits, observers: readonly Observer[]): J
 
   function begin(request: Request, facts: JobFacts): Job {
     if (draining) throw refuse('the server is about to stop; try another one, or later', 'server_stopping')
+    if (facts.n > mostAtOnce) {
+      throw new Failure(
+        400,
+        `one request asks for ${facts.n} answers; ask for at most ${mostAtOnce} at once`,
+        { param: 'n' },
+      )
+    }
     if (sequences > 0 && sequences + facts.n > limits.most) {
       throw refuse(
         `${sequences} answers are being made or wait, ${facts.n} more would pass the limit of ${limits.most}; try again later (or raise --max-queue)`,

@@ -107,4 +107,16 @@ describe('openai-node, tools and structure', () => {
       /uniqueItems/,
     )
   })
+
+  it('a pattern too complicated to enforce is refused, of answers and of arguments', async () => {
+    const schema = {
+      type: 'object',
+      properties: { x: { type: 'string', pattern: '[ab]*a[ab]{14}' } },
+    }
+    const wrong = (fields: object) => client.chat.completions.create({ ...ask, ...fields })
+    const format = { type: 'json_schema', json_schema: { name: 'x', schema } }
+    await assert.rejects(wrong({ response_format: format }), /too many states/)
+    const tools = [{ type: 'function', function: { name: 'f', parameters: schema } }]
+    await assert.rejects(wrong({ tools, tool_choice: 'required' }), /too many states/)
+  })
 })

@@ -66,9 +66,16 @@ function promptedCall(name: string, schema: Fields): StructuralTag['structures']
   }
 }
 
+/** Patterns and large schemas can take seconds to work out: not in the thread that serves; the engine refuses what it must. */
+function isCostly(schema: Fields): boolean {
+  const text = JSON.stringify(schema)
+  return text.length > 16_384 || /"pattern(Properties)?":/.test(text)
+}
+
 /** The schema of a tool's arguments, or any object's where it cannot be enforced and nobody insists. */
 function enforceable(tool: Tool, warnings: Warning[]): Fields {
   const schema = { type: 'object', ...tool.parameters }
+  if (isCostly(schema)) return schema
   try {
     schemaGrammar(schema, {})
     return schema
