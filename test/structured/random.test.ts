@@ -172,7 +172,7 @@ function schema(dice: Dice, depth: number): Record<string, unknown> {
 describe('texts of a grammar', () => {
   it('random schemas: whatever the masks allow is valid', async () => {
     const met = { valid: 0, unfinished: 0, refused: 0 }
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < 200; round++) {
       const dice = createDice(7000 + round)
       const json = schema(dice, 3)
       const acceptor = await open({ json }).catch((error: unknown) => {
@@ -184,19 +184,19 @@ describe('texts of a grammar', () => {
       for (let i = 0; i < 3; i++) await check(acceptor, json, dice, met)
       acceptor.close()
     }
-    assert.ok(met.valid > 450 && met.refused < 120, JSON.stringify(met))
+    assert.ok(met.valid > 300 && met.refused < 80, JSON.stringify(met))
   })
 
   it('published schemas: whatever the masks allow is valid', async () => {
     const met = { valid: 0, unfinished: 0, refused: 0 }
     for (const [i, { schema: json }] of readRows<SchemaRow>('maskbench.jsonl.gz').entries()) {
-      if (i % 2 === 1 || validator(json) === null) continue
+      if (i % 3 !== 0 || validator(json) === null) continue
       const acceptor = await open({ json }).catch(() => null)
       if (!acceptor) continue
       await check(acceptor, json, createDice(i), met)
       acceptor.close()
     }
-    assert.ok(met.valid > 100, JSON.stringify(met))
+    assert.ok(met.valid > 70, JSON.stringify(met))
   })
 })
 
