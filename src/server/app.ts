@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
 import type { z } from 'zod'
+import { clip } from './body.ts'
 import { envelope as chatBody, chatCompletions } from './chat.ts'
 import { completions, envelope as completionsBody } from './completions.ts'
 import { failureResponse } from './dialect.ts'
@@ -223,7 +224,5 @@ function notFound(method: string, path: string, all: readonly Pick<Route, 'path'
       headers: { allow: there.join(', ') },
     })
   }
-  return new Failure(404, `there is no ${clip(path)} here; GET /openapi.json lists what there is`)
+  return new Failure(404, `there is no ${clip(path, 100)} here; GET /openapi.json lists what there is`)
 }
-
-const clip = (text: string): string => (text.length <= 100 ? text : `${text.slice(0, 100)}...`)

@@ -2,6 +2,7 @@
 // is refused by name. https://platform.openai.com/docs/api-reference/responses/create
 import { z } from 'zod'
 import type { Fields } from './body.ts'
+import { flag } from './body.ts'
 import { Failure } from './failure.ts'
 import type { Warning } from './fields.ts'
 import { beside, type Foreign, type Idle } from './foreign.ts'
@@ -9,7 +10,6 @@ import { messagesOf, readItems } from './items.ts'
 import type { Site } from './site.ts'
 import type { Item } from './store.ts'
 
-const flag = z.boolean({ error: 'must be true or false' }).nullish()
 const text = z.string({ error: 'must be text' })
 const object = z.looseObject({}, { error: 'must be an object' })
 export const responsesBody = z.looseObject({

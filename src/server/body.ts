@@ -1,9 +1,15 @@
 // The body of a request, as far as it is JSON: read with a limit, so that nobody fills the memory, and named exactly in
 // errors. Knows no endpoint.
-import type { z } from 'zod'
+import { z } from 'zod'
 import { Failure } from './failure.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
+
+/** A member that is true, false, or left out. */
+export const flag = z.boolean({ error: 'must be true or false' }).nullish()
+export const streamOptions = z
+  .looseObject({ include_usage: flag }, { error: 'must be an object such as {"include_usage": true}' })
+  .nullish()
 
 /** The JSON object in a request's body of at most `limit` bytes. */
 export async function readBody(request: Request, limit: number): Promise<Fields> {

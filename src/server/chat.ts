@@ -4,13 +4,13 @@ import type { PromptProgress } from '../engine/engine.ts'
 import type { Result } from '../llm/completion.ts'
 import type { Message } from '../tokenizer/template.ts'
 import { type Reader, type Reading, type Step, steps, type Whole, whole } from './answer.ts'
-import { type Fields, parse, readBody } from './body.ts'
+import { type Fields, flag, parse, readBody, streamOptions } from './body.ts'
 import { Failure } from './failure.ts'
-import { type Options, readFields, type Warning, warningHeader } from './fields.ts'
+import { type Options, readFields, type Warning } from './fields.ts'
 import { patientJson } from './patience.ts'
 import { checkModel, now, type Site } from './site.ts'
 import { type SseEvent, sse } from './sse.ts'
-import { type Caller, start } from './start.ts'
+import { type Caller, sendingOf, start } from './start.ts'
 import { readStructure, structureFields } from './structured.ts'
 import { planTools, toolFields } from './tools.ts'
 import { chatLogprobs, timingsOf, usageOf } from './wire.ts'
@@ -24,7 +24,6 @@ export interface ChatCall {
   readonly warnings: readonly Warning[]
 }
 
-const flag = z.boolean({ error: 'must be true or false' }).nullish()
 const part = z.looseObject({ type: z.string({ error: 'must be the kind of the part' }) })
 const message = z.looseObject(
   {
@@ -45,9 +44,7 @@ export const envelope = z.looseObject({
     .array(message, { error: 'must be a list of {"role", "content"}' })
     .min(1, 'must hold at least one message'),
   stream: flag,
-  stream_options: z
-    .looseObject({ include_usage: flag }, { error: 'must be an object such as {"include_usage": true}' })
-    .nullish(),
+  stream_options: streamOptions,
   logprobs: flag,
   top_logprobs: z.int('must be a whole number').min(0, 'must be 0 or more').nullish(),
   return_token_ids: flag,
@@ -70,14 +67,9 @@ export async function chatCompletions(site: Site, request: Request, caller: Call
   const asked = { ...caller, endpoint: 'chat', stream, options: call.options }
   const { completion, job } = start(site, request, asked, (options) => site.llm.chat(call.messages, options))
   const reading = { completion, job, n: job.facts.n, reader: call.reader }
-  const sending = {
-    headers: warningHeader(call.warnings),
-    abort: job.abort,
-    onError: (error: unknown) => site.report(error, caller.id),
-    onEnd: () => job.end(null, 'abort'),
-  }
+  const sending = sendingOf(site, caller, job, call.warnings)
   const shape = { site, call, body, head: { id: `chatcmpl-${caller.id}`, created: now(), model: call.model } }
-  if (stream) return sse(chunks(reading, shape), { ...sending, keepAliveMs: site.keepAliveMs })
+  if (stream) return sse(chunks(reading, shape), sending)
   return patientJson(
     whole(reading).then(({ answers, result }) => object(answers, result, shape)),
     sending,

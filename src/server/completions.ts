@@ -5,28 +5,25 @@ import type { Choice } from '../engine/logprobs.ts'
 import type { Completion, Result } from '../llm/completion.ts'
 import { encodePrompt } from '../llm/prompt.ts'
 import { plainReader, type Step, steps, type Whole, whole } from './answer.ts'
-import { type Fields, parse, readBody } from './body.ts'
+import { type Fields, flag, parse, readBody, streamOptions } from './body.ts'
 import { Failure } from './failure.ts'
-import { type Options, readFields, type Warning, warningHeader } from './fields.ts'
+import { type Options, readFields, type Warning } from './fields.ts'
 import { type Job, splitJob, sumOf } from './job.ts'
 import { fimPrompt } from './middle.ts'
 import { patientJson } from './patience.ts'
 import { checkModel, now, type Site } from './site.ts'
 import { type SseEvent, sse } from './sse.ts'
-import { type Caller, startAll } from './start.ts'
+import { type Caller, sendingOf, startAll } from './start.ts'
 import { readStructure, structureFields } from './structured.ts'
 import { textLogprobs, timingsOf, usageOf } from './wire.ts'
 
-const flag = z.boolean({ error: 'must be true or false' }).nullish()
 const ids = z.array(z.int()).min(1)
 export const envelope = z.looseObject({
   prompt: z.union([z.string(), ids, z.array(z.string()).min(1), z.array(ids).min(1)], {
     error: 'must be a text, a list of texts, a list of token ids, or a list of such lists',
   }),
   stream: flag,
-  stream_options: z
-    .looseObject({ include_usage: flag }, { error: 'must be an object such as {"include_usage": true}' })
-    .nullish(),
+  stream_options: streamOptions,
   suffix: z.string({ error: 'must be text' }).nullish(),
   echo: flag,
   logprobs: z
@@ -92,13 +89,8 @@ export async function complete(
     head: { id: `cmpl-${caller.id}`, created: now(), model },
   }
   const readings = splitJob(job, prompts.length).map((part, i) => reading(made[i], part, call.n))
-  const sending = {
-    headers: warningHeader(warnings),
-    abort: job.abort,
-    onError: (error: unknown) => site.report(error, caller.id),
-    onEnd: () => job.end(null, 'abort'),
-  }
-  if (stream) return sse(chunks(readings, made, call), { ...sending, keepAliveMs: site.keepAliveMs })
+  const sending = sendingOf(site, caller, job, warnings)
+  if (stream) return sse(chunks(readings, made, call), sending)
   return patientJson(
     Promise.all(readings.map(whole)).then((all) => object(all, call)),
     sending,

@@ -4,9 +4,9 @@ import type { Reading } from './answer.ts'
 import { type Fields, parse } from './body.ts'
 import { type ChatCall, envelope, readChat } from './chat.ts'
 import { Failure } from './failure.ts'
-import { type Warning, warningHeader } from './fields.ts'
+import type { Warning } from './fields.ts'
 import type { Site } from './site.ts'
-import { type Caller, start } from './start.ts'
+import { type Caller, sendingOf, start } from './start.ts'
 
 /** A request in the members of a chat. */
 export interface Foreign {
@@ -71,12 +71,6 @@ export function run(
   const asked = { ...caller, endpoint, stream, options: call.options }
   const { completion, job } = start(site, request, asked, (options) => site.llm.chat(call.messages, options))
   const reading: Reading = { completion, job, n: 1, reader: call.reader }
-  const sending = {
-    headers: warningHeader(call.warnings),
-    abort: job.abort,
-    onError: (error: unknown) => site.report(error, caller.id),
-    onEnd: () => job.end(null, 'abort'),
-    keepAliveMs: site.keepAliveMs,
-  }
+  const sending = sendingOf(site, caller, job, call.warnings)
   return { reading, sending, promptTokens: completion.prompt().length }
 }

@@ -113,7 +113,9 @@ export function createJobs(limits: JobLimits, observers: readonly Observer[]): J
     let last = start
     let first = true
     let ended = false
-    const leave = (): void => control.abort(new DOMException('the client went away', 'AbortError'))
+    const abort = (reason: unknown = new DOMException('the client went away', 'AbortError')): void =>
+      control.abort(reason)
+    const leave = (): void => abort()
     const timer = limits.timeoutMs > 0 ? setTimeout(expire, limits.timeoutMs) : undefined
     timer?.unref()
 
@@ -129,7 +131,7 @@ export function createJobs(limits: JobLimits, observers: readonly Observer[]): J
     const job: Job = {
       facts,
       signal: control.signal,
-      abort: (reason) => control.abort(reason ?? new DOMException('the client went away', 'AbortError')),
+      abort,
       token() {
         const now = performance.now()
         for (const observer of observers) observer.token?.(facts, now - last, first)

@@ -2,13 +2,12 @@
 // What these models cannot take (images, tools that run at Anthropic's) is refused by name.
 // https://docs.anthropic.com/en/api/messages
 import { z } from 'zod'
-import { type Fields, parse } from './body.ts'
+import { type Fields, flag, parse } from './body.ts'
 import { Failure } from './failure.ts'
 import type { Warning } from './fields.ts'
 import { beside, type Foreign, type Idle } from './foreign.ts'
 import type { Site } from './site.ts'
 
-const flag = z.boolean({ error: 'must be true or false' }).nullish()
 const name = z.string({ error: 'must be a name' }).min(1, 'must not be empty')
 const object = z.looseObject({}, { error: 'must be an object' })
 const block = z.looseObject({ type: z.string({ error: 'must be the kind of the block' }) })

@@ -2,7 +2,7 @@
 // line can still say what is wrong with it.
 import type { Completion } from '../llm/completion.ts'
 import { CapacityError } from '../tensor/error.ts'
-import type { Options } from './fields.ts'
+import { type Options, type Warning, warningHeader } from './fields.ts'
 import type { Job } from './job.ts'
 import type { Site } from './site.ts'
 
@@ -65,6 +65,17 @@ function begin(
   } catch (error) {
     job.end(null, 'error', error)
     throw error
+  }
+}
+
+/** How the answers of a job are sent, streamed or whole, whatever the protocol. */
+export function sendingOf(site: Site, caller: Caller, job: Job, warnings: readonly Warning[]) {
+  return {
+    headers: warningHeader(warnings),
+    abort: job.abort,
+    onError: (error: unknown) => site.report(error, caller.id),
+    onEnd: () => job.end(null, 'abort'),
+    keepAliveMs: site.keepAliveMs,
   }
 }
 

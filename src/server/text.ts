@@ -1,12 +1,11 @@
 // Text and ids without the model: /tokenize, /detokenize, /apply-template (vLLM's and llama.cpp's members both).
 import { z } from 'zod'
 import { encodeChat } from '../llm/prompt.ts'
-import { parse, readBody } from './body.ts'
+import { flag, parse, readBody } from './body.ts'
 import { envelope, readChat } from './chat.ts'
 import { Failure } from './failure.ts'
 import { checkModel, type Site } from './site.ts'
 
-const flag = z.boolean({ error: 'must be true or false' }).nullish()
 export const tokenizing = z.looseObject({
   prompt: z.string({ error: 'must be text' }).nullish(),
   content: z.string({ error: 'must be text' }).nullish(),

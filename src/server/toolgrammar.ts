@@ -76,17 +76,35 @@ function isCostly(schema: Fields): boolean {
 function enforceable(tool: Tool, warnings: Warning[]): Fields {
   const schema = { type: 'object', ...tool.parameters }
   if (isCostly(schema)) return schema
+  const wrong = judge(schema)
+  if (wrong === null) return schema
+  const message = `the parameters of tool '${tool.name}' cannot be enforced: ${wrong}`
+  if (tool.strict) throw new Failure(400, message, { param: 'tools' })
+  warnings.push({
+    field: 'tools',
+    message: `${message}; its arguments are held to being a JSON object only`,
+  })
+  return { type: 'object' }
+}
+
+/** What keeps a schema from being enforced, or null. Agents send the same tools with every request. */
+function judge(schema: Fields): string | null {
+  const key = JSON.stringify(schema)
+  const known = judged.get(key)
+  if (known !== undefined) return known
+  const wrong = refusalOf(schema)
+  if (judged.size >= 512) judged.clear()
+  judged.set(key, wrong)
+  return wrong
+}
+const judged = new Map<string, string | null>()
+
+function refusalOf(schema: Fields): string | null {
   try {
     schemaGrammar(schema, {})
-    return schema
+    return null
   } catch (error) {
-    if (!(error instanceof RequestError)) throw error
-    const message = `the parameters of tool '${tool.name}' cannot be enforced: ${error.message}`
-    if (tool.strict) throw new Failure(400, message, { param: 'tools' })
-    warnings.push({
-      field: 'tools',
-      message: `${message}; its arguments are held to being a JSON object only`,
-    })
-    return { type: 'object' }
+    if (error instanceof RequestError) return error.message
+    throw error
   }
 }
